@@ -18,6 +18,7 @@ namespace sotto {
 struct JsonLimits {
   int max_depth = 64;
   size_t max_bytes = size_t{256} << 20;
+  size_t max_values = size_t{8} << 20;  // of every kind together: what bounds the tree's memory
 };
 
 class Json {
@@ -26,14 +27,19 @@ class Json {
   using Member = std::pair<std::string, Json>;
 
   Json() = default;  // null
+  Json(const Json& other);
+  Json(Json&& other) noexcept;
+  Json& operator=(const Json& other);
+  Json& operator=(Json&& other) noexcept;
+  ~Json();
   static Json Bool(bool value);
   static Json Number(double value);
   static Json Int(int64_t value);
   static Json String(std::string value);
   static Json Array(std::vector<Json> items);
-  static Json Object(std::vector<Member> members);
+  static Json Object(std::vector<Member> members);  // of members that share a name the first is found
 
-  // Errors name the byte offset.
+  // Errors name the byte offset. Depth is capped at 1000 and size at 2 GiB whatever the limits say.
   static Result<Json> Parse(std::string_view text, const JsonLimits& limits = {});
 
   Kind kind() const { return kind_; }
@@ -75,13 +81,21 @@ class Json {
   std::string Dump(int indent = 0) const;
 
  private:
-  struct Heap;  // string, array or object (with its index)
+  // Reference-counted and immutable: what a string, array or object of at least one item points to.
+  struct Node;
+  struct StringNode;
+  struct ArrayNode;
+  struct ObjectNode;
+  friend class JsonReader;
+  Json(Kind kind, bool is_int, uint64_t bits) : kind_(kind), is_int_(is_int), bits_(bits) {}
+  const Node* node() const {  // null unless a string, array or object that is not empty
+    return kind_ < Kind::kString ? nullptr
+                                 : reinterpret_cast<const Node*>(static_cast<uintptr_t>(bits_));
+  }
+
   Kind kind_ = Kind::kNull;
   bool is_int_ = false;
-  bool bool_ = false;
-  double number_ = 0;
-  int64_t int_ = 0;
-  std::shared_ptr<const Heap> heap_;
+  uint64_t bits_ = 0;  // a bool, an int64, the bits of a double, or the address of a node
 };
 
 }  // namespace sotto

@@ -1,0 +1,89 @@
+#include "core/tensor/quant.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace sotto {
+namespace {
+
+float RowScale(const float* row, int64_t k) {
+  float peak = 0;
+  for (int64_t i = 0; i < k; ++i) peak = std::max(peak, std::fabs(row[i]));
+  return std::isfinite(peak) ? peak / kQ8Max : 0;
+}
+
+int QuantizeValue(float value, float inverse) {
+  return std::clamp(static_cast<int>(std::nearbyint(value * inverse)), -kQ8Max, kQ8Max);
+}
+
+Status CheckMatrix(const Tensor& m, DType dtype) {
+  if (m.rank() != 2 || m.dtype() != dtype) {
+    return InvalidArgument(StrCat("expected a matrix of ", DTypeName(dtype), ", got ", m.shape().ToString(),
+                                  " of ", DTypeName(m.dtype())));
+  }
+  return OkStatus();
+}
+
+Result<Tensor> AllocatePacked(const Q8Layout& layout) {
+  SOTTO_ASSIGN_OR_RETURN(Tensor packed, Tensor::Allocate({layout.n, layout.k}, DType::kQ8));
+  std::memset(packed.data(), kQ8Offset, static_cast<size_t>(layout.scales_offset()));
+  std::memset(static_cast<char*>(packed.data()) + layout.scales_offset(), 0, static_cast<size_t>(layout.n_padded * 4));
+  return packed;
+}
+
+}  // namespace
+
+Result<Q8Rows> QuantizeRows(const Tensor& matrix) {
+  SOTTO_RETURN_IF_ERROR(CheckMatrix(matrix, DType::kF32));
+  const int64_t n = matrix.dim(0), k = matrix.dim(1);
+  Q8Rows rows;
+  SOTTO_ASSIGN_OR_RETURN(rows.values, Tensor::Allocate({n, k}, DType::kI8));
+  SOTTO_ASSIGN_OR_RETURN(rows.scales, Tensor::Allocate({n}, DType::kF32));
+  for (int64_t r = 0; r < n; ++r) {
+    const float* row = matrix.f32() + r * k;
+    const float scale = RowScale(row, k), inverse = scale > 0 ? 1 / scale : 0;
+    rows.scales.f32()[r] = scale;
+    int8_t* out = static_cast<int8_t*>(rows.values.data()) + r * k;
+    for (int64_t c = 0; c < k; ++c) out[c] = static_cast<int8_t>(QuantizeValue(row[c], inverse));
+  }
+  return rows;
+}
+
+Result<Tensor> PackQ8(const Q8Rows& rows) {
+  SOTTO_RETURN_IF_ERROR(CheckMatrix(rows.values, DType::kI8));
+  const Q8Layout layout = Q8Layout::For(rows.values.dim(0), rows.values.dim(1));
+  if (rows.scales.dtype() != DType::kF32 || rows.scales.shape() != Shape({layout.n})) {
+    return InvalidArgument(StrCat("the scales of an 8-bit matrix ", rows.values.shape().ToString(), " must be F32 [", layout.n, "]"));
+  }
+  SOTTO_ASSIGN_OR_RETURN(Tensor packed, AllocatePacked(layout));
+  const int8_t* values = static_cast<const int8_t*>(rows.values.data());
+  uint8_t* bytes = static_cast<uint8_t*>(packed.data());
+  for (int64_t r = 0; r < layout.n; ++r) {
+    for (int64_t c = 0; c < layout.k; ++c) {
+      const int value = values[r * layout.k + c];
+      if (value < -kQ8Max || value > kQ8Max) {
+        return InvalidFile(StrCat("an 8-bit weight is ", value, "; values lie in -63..63"));
+      }
+      bytes[layout.Offset(r, c)] = static_cast<uint8_t>(value + kQ8Offset);
+    }
+  }
+  std::memcpy(bytes + layout.scales_offset(), rows.scales.f32(), static_cast<size_t>(layout.n) * 4);
+  return packed;
+}
+
+Result<Tensor> PackQ8(const Tensor& matrix) {
+  SOTTO_ASSIGN_OR_RETURN(const Q8Rows rows, QuantizeRows(matrix));
+  return PackQ8(rows);
+}
+
+void UnpackQ8Row(const Tensor& packed, int64_t row, float* out) {
+  const Q8Layout layout = Q8Layout::For(packed.dim(0), packed.dim(1));
+  const uint8_t* bytes = static_cast<const uint8_t*>(packed.data());
+  const float scale = reinterpret_cast<const float*>(bytes + layout.scales_offset())[row];
+  for (int64_t c = 0; c < layout.k; ++c) {
+    out[c] = scale * static_cast<float>(static_cast<int>(bytes[layout.Offset(row, c)]) - kQ8Offset);
+  }
+}
+
+}  // namespace sotto

@@ -1,0 +1,59 @@
+// The layout of matrices packed for the 8-bit product. It is defined here once; kernels read it.
+//
+// A weight matrix W [N, K] (out, in) is rounded per row (output channel) to seven bits,
+//   q[n, k] = round(W[n, k] / scale[n]) in -63..63,   scale[n] = max_k |W[n, k]| / 63,
+// and stored with an offset of 64, so that bytes lie in 1..127: the unsigned 7-bit operand of
+// i32x4.relaxed_dot_i8x16_i7x16_add, exact on every machine. With activations a[k] int8,
+//   sum_k a[k] q[n, k] = sum_k a[k] byte[n, k] - 64 * sum_k a[k].
+//
+// Bytes are in panels of 8 rows: panel p holds rows 8p..8p+7; within it, for each group of 4 along
+// K, 32 bytes: row 8p's 4 values, row 8p+1's, ... The tail of K and of N is padded with the byte 64
+// (the value 0). After the panels come the N' = 8 * ceil(N / 8) scales as f32; a padded row's is 0.
+#ifndef SOTTO_CORE_TENSOR_QUANT_H_
+#define SOTTO_CORE_TENSOR_QUANT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/tensor/tensor.h"
+
+namespace sotto {
+
+inline constexpr int64_t kQ8PanelRows = 8;
+inline constexpr int64_t kQ8Group = 4;    // values of one row that lie together
+inline constexpr int kQ8Offset = 64;
+inline constexpr int kQ8Max = 63;
+
+struct Q8Layout {
+  int64_t n, k;                 // logical rows and columns
+  int64_t n_padded, k_padded;   // multiples of 8 and of 4
+  static Q8Layout For(int64_t n, int64_t k) {
+    return {n, k, (n + 7) / 8 * 8, (k + 3) / 4 * 4};
+  }
+  int64_t panel_bytes() const { return kQ8PanelRows * k_padded; }
+  // Where value (row, col) is.
+  int64_t Offset(int64_t row, int64_t col) const {
+    return row / 8 * panel_bytes() + col / 4 * 32 + row % 8 * 4 + col % 4;
+  }
+  int64_t scales_offset() const { return n_padded * k_padded; }
+  int64_t bytes() const { return scales_offset() + n_padded * 4; }
+};
+
+// A row-major matrix of round(W / scale) with one scale a row, as `sotto quantize` stores it:
+// `values` is kI8 [N, K] in -63..63, `scales` kF32 [N].
+struct Q8Rows {
+  Tensor values;
+  Tensor scales;
+};
+
+Result<Q8Rows> QuantizeRows(const Tensor& f32_matrix);
+// Packs stored rows into the layout above; values outside -63..63 are an error.
+Result<Tensor> PackQ8(const Q8Rows& rows);
+// f32 [N, K] to the packed layout directly.
+Result<Tensor> PackQ8(const Tensor& f32_matrix);
+// One row of a packed matrix as f32: out[k] for k in 0..K-1.
+void UnpackQ8Row(const Tensor& packed, int64_t row, float* out);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_TENSOR_QUANT_H_
