@@ -1,0 +1,65 @@
+// The operations that models are made of. Each checks shapes, allocates its output and calls a
+// kernel; with a tape it also records its gradient. Shapes that do not match fail the context.
+// Values are f32 unless said; the last axis is the feature axis.
+#ifndef SOTTO_CORE_OPS_OPS_H_
+#define SOTTO_CORE_OPS_OPS_H_
+
+#include <vector>
+
+#include "core/kernels/attention.h"
+#include "core/kernels/pointwise.h"
+#include "core/ops/context.h"
+
+namespace sotto {
+
+// y = x W^T + b. x [..., in]; weight [out, in], f32 or packed Q8; bias [out] or empty. -> [..., out]
+Tensor Linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// Same shapes, or b is one row [columns] added to each row of a.
+Tensor Add(Context& ctx, const Tensor& a, const Tensor& b);
+Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b);  // same shapes
+Tensor Scale(Context& ctx, const Tensor& x, float factor);
+Tensor Activate(Context& ctx, const Tensor& x, Activation f);
+// Identity unless ctx.dropout() > 0.
+Tensor Dropout(Context& ctx, const Tensor& x);
+
+Tensor Softmax(Context& ctx, const Tensor& x);
+// bias may be empty.
+Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon);
+Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilon);
+
+// ids int32 of any shape; table [entries, columns], f32 or packed Q8. -> [ids..., columns]
+Tensor Embedding(Context& ctx, const Tensor& ids, const Tensor& table);
+// Rows of x (seen as [rows, columns]) by index int32 [n] -> [n, columns]
+Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows);
+// x [..., n * c] -> n tensors [..., c]
+std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts);
+
+// Turns x [batch, tokens, heads * dim] by the angles of each token: cos, sin f32 [batch * tokens, rotary / 2].
+Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads);
+
+struct AttentionSpec {
+  int64_t heads = 1, kv_heads = 1;
+  float scale = 1;
+  bool causal = false;
+  int64_t window = 0;
+  float softcap = 0;
+  Tensor key_mask;   // kU8 [batch, keys], nonzero where a key may be seen; empty: all
+  Tensor bias;       // f32 [heads, queries, keys]; empty: none
+  int64_t kv_capacity = 0;  // > 0: k and v are the first `keys` rows of [batch, kv_capacity, ...] caches
+  Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
+};
+// q [batch, queries, heads * dim], k and v [batch, keys, kv_heads * dim] -> [batch, queries, heads * dim]
+Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec);
+
+// The mean over rows whose target is not kIgnoreTarget; a scalar. logits [..., classes], targets int32 [...].
+inline constexpr int32_t kIgnoreTarget = -100;
+Tensor CrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets, float label_smoothing = 0);
+// The mean over elements of the binary cross-entropy of sigmoid(logits); targets f32 of the same shape.
+Tensor BinaryCrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets);
+// The mean squared difference; a scalar.
+Tensor MeanSquaredError(Context& ctx, const Tensor& predictions, const Tensor& targets);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_OPS_OPS_H_
