@@ -1,0 +1,103 @@
+// What every architecture offers: built from its config.json, filled with the checkpoint's tensors,
+// run by one Forward for inference and training alike.
+#ifndef SOTTO_CORE_MODELS_MODEL_H_
+#define SOTTO_CORE_MODELS_MODEL_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/nn/kv_cache.h"
+#include "core/nn/parameters.h"
+#include "core/nn/probe.h"
+#include "core/ops/context.h"
+
+namespace sotto {
+
+class TensorSource;  // core/io
+
+// What a model computes from its hidden states: the suffix of Hugging Face's class name.
+enum class Head : uint8_t {
+  kNone,                    // BertModel: last_hidden_state (and pooler_output)
+  kCausalLM,                // ForCausalLM, LMHeadModel: logits [batch, tokens, vocabulary]
+  kMaskedLM,                // ForMaskedLM: the same
+  kPreTraining,             // ForPreTraining: masked LM and next sentence
+  kNextSentence,            // ForNextSentencePrediction: logits [batch, 2]
+  kSequenceClassification,  // logits [batch, labels]
+  kTokenClassification,     // logits [batch, tokens, labels]
+  kQuestionAnswering,       // logits [batch, tokens, 2]: start and end
+};
+
+struct ModelInput {
+  Tensor ids;             // int32 [batch, tokens]
+  Tensor attention_mask;  // u8 [batch, past + tokens], nonzero for real tokens; empty: all are real
+  Tensor token_type_ids;  // int32 [batch, tokens]; empty: zeros
+  Tensor position_ids;    // int32 [batch, tokens]; empty: counted from the past on, over real tokens only where masked
+  Tensor rows;            // int32 indices into [batch * tokens]: where a language-model head computes logits,
+                          // which then are [rows, vocabulary]; empty: everywhere
+};
+
+struct ModelOutput {
+  Tensor last_hidden_state;  // [batch, tokens, hidden]
+  Tensor pooler_output;      // [batch, hidden] where the architecture has a pooler
+  Tensor logits;             // as the head says
+  Tensor next_sentence;      // [batch, 2] of kPreTraining
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Runs the model; errors are in ctx. With a cache, ids continue what it holds, and it advances.
+  virtual ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache = nullptr) const = 0;
+
+  ParameterList& parameters() { return parameters_; }
+  const ParameterList& parameters() const { return parameters_; }
+  const Json& config() const { return config_; }
+  Head head() const { return head_; }
+  int64_t vocab_size() const { return vocab_size_; }
+  int64_t hidden_size() const { return hidden_size_; }
+  int64_t max_positions() const { return max_positions_; }
+  int64_t labels() const { return static_cast<int64_t>(id2label_.size()); }
+  const std::vector<std::string>& id2label() const { return id2label_; }
+  // The prefix of the backbone's tensor names, which a checkpoint of the bare model leaves out ("bert.").
+  const std::string& base_prefix() const { return base_prefix_; }
+  // Tensors that checkpoints carry and the forward pass does not need ("*.attn.bias", "position_ids").
+  virtual bool Ignores(std::string_view tensor_name) const { return false; }
+
+ protected:
+  Json config_;
+  Head head_ = Head::kNone;
+  int64_t vocab_size_ = 0, hidden_size_ = 0, max_positions_ = 0;
+  std::vector<std::string> id2label_;
+  std::string base_prefix_;
+  ParameterList parameters_;
+  friend Status ReadCommonConfig(Model& model, const Json& config);
+};
+
+// Builds the architecture that config.json names (without weights).
+Result<std::unique_ptr<Model>> CreateModel(const Json& config);
+
+enum class WeightFormat : uint8_t {
+  kAsStored,  // f32 for stored floats, 8 bits for stored 8 bits
+  kF32,
+  kQ8,        // matrices packed to 8 bits at load
+};
+// Fills every parameter from the checkpoint. A missing, extra or mis-shaped tensor is an error that names
+// it; where `fresh_head` is set, a head that the checkpoint lacks is initialized (to fine-tune) instead.
+struct LoadOptions {
+  WeightFormat format = WeightFormat::kAsStored;
+  bool fresh_head = false;
+  uint64_t seed = 0;
+};
+Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
+
+enum class SaveFormat : uint8_t { kF32, kF16, kQ8 };
+// The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out, in] with
+// "<name>.scale" F32 [out] beside.
+Result<std::vector<std::pair<std::string, Tensor>>> ExportWeights(const Model& model, SaveFormat format);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_MODELS_MODEL_H_

@@ -1,0 +1,59 @@
+// The table of a model's weights: each is declared once, with its name in the checkpoint, its shape
+// and its kind, and from that table they are loaded, initialized, listed, trained and saved.
+#ifndef SOTTO_CORE_NN_PARAMETERS_H_
+#define SOTTO_CORE_NN_PARAMETERS_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/status.h"
+#include "core/tensor/tensor.h"
+
+namespace sotto {
+
+struct Parameter {
+  enum class Kind : uint8_t {
+    kMatrix,     // [out, in]: initialized normal, decays, may be packed
+    kEmbedding,  // [entries, columns]: the same
+    kBias,       // initialized to 0; no decay
+    kNorm,       // initialized to 1; no decay
+  };
+  std::string name;
+  Shape shape;
+  Kind kind = Kind::kMatrix;
+  bool stored_transposed = false;  // the file holds [in, out] (GPT-2's Conv1D)
+  Tensor* tensor = nullptr;        // where the model keeps it
+
+  bool decays() const { return kind == Kind::kMatrix || kind == Kind::kEmbedding; }
+};
+
+class ParameterList {
+ public:
+  void Matrix(std::string name, Tensor& tensor, int64_t out, int64_t in);
+  void TransposedMatrix(std::string name, Tensor& tensor, int64_t out, int64_t in);
+  void Embedding(std::string name, Tensor& tensor, int64_t entries, int64_t columns);
+  void Bias(std::string name, Tensor& tensor, int64_t size);
+  void Norm(std::string name, Tensor& tensor, int64_t size);
+
+  const std::vector<Parameter>& all() const { return all_; }
+  const Parameter* Find(std::string_view name) const;
+  int64_t elements() const;
+
+  // Fresh weights: normal(0, std), zeros, ones; the same for a seed whatever the order of creation.
+  Status Initialize(uint64_t seed, float std);
+  // Gives every parameter a gradient slot, or takes them away.
+  void RequireGrad(bool wanted);
+
+ private:
+  void Add(std::string name, Tensor& tensor, Shape shape, Parameter::Kind kind, bool transposed);
+  std::vector<Parameter> all_;
+};
+
+// [a, b] -> [b, a], f32.
+Result<Tensor> Transposed(const Tensor& matrix);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_NN_PARAMETERS_H_
