@@ -19,7 +19,7 @@ class KvCache {
   void Truncate(int64_t length);
 
   struct View {
-    Tensor keys, values;  // [batch, past + new, width] over rows of a [batch, capacity, width] buffer
+    Tensor keys, values;  // [batch, capacity, width], of which past + new rows are filled
   };
   // Appends k, v [batch, new, width] of one layer and returns all that it holds. The length moves on
   // when the forward pass is done: see Advance.

@@ -342,8 +342,7 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       k.dim(2) * spec.heads != q.dim(2) * spec.kv_heads) {
     return fail("the heads do not divide the width");
   }
-  const int64_t batch = q.dim(0), queries = q.dim(1), keys = k.dim(1);
-  const int64_t rows = spec.kv_capacity > 0 ? spec.kv_capacity : keys;
+  const int64_t batch = q.dim(0), queries = q.dim(1), rows = k.dim(1), keys = spec.keys > 0 ? spec.keys : rows;
   if (rows < keys) return fail("the cache is shorter than its keys");
   if (spec.causal && queries > keys) return fail("a causal query has no key of its own");
   if (spec.key_mask && (spec.key_mask.dtype() != DType::kU8 || spec.key_mask.shape() != Shape({batch, keys}))) {

@@ -46,7 +46,7 @@ struct AttentionSpec {
   float softcap = 0;
   Tensor key_mask;   // kU8 [batch, keys], nonzero where a key may be seen; empty: all
   Tensor bias;       // f32 [heads, queries, keys]; empty: none
-  int64_t kv_capacity = 0;  // > 0: k and v are the first `keys` rows of [batch, kv_capacity, ...] caches
+  int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)
   Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
 };
 // q [batch, queries, heads * dim], k and v [batch, keys, kv_heads * dim] -> [batch, queries, heads * dim]
