@@ -37,7 +37,8 @@ class Json {
   static Json Int(int64_t value);
   static Json String(std::string value);
   static Json Array(std::vector<Json> items);
-  static Json Object(std::vector<Member> members);  // of members that share a name the first is found
+  static Json Object(
+      std::vector<Member> members);  // of members that share a name the first is found
 
   // Errors name the byte offset. Depth is capped at 1000 and size at 2 GiB whatever the limits say.
   static Result<Json> Parse(std::string_view text, const JsonLimits& limits = {});
@@ -77,7 +78,8 @@ class Json {
   Result<bool> BoolOr(std::string_view key, bool fallback) const;
   Result<std::string> StringOr(std::string_view key, std::string_view fallback) const;
 
-  // Compact, or indented by `indent` spaces. Numbers round-trip; non-finite ones are written as null.
+  // Compact, or indented by `indent` spaces. Numbers round-trip; non-finite ones are written as
+  // null.
   std::string Dump(int indent = 0) const;
 
  private:
