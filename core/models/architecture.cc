@@ -1,0 +1,76 @@
+#include "core/models/architecture.h"
+
+#include <algorithm>
+
+namespace sotto {
+
+Result<Activation> ActivationByName(std::string_view name) {
+  if (name == "gelu" || name == "gelu_python") return Activation::kGelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Activation::kGeluTanh;
+  if (name == "relu") return Activation::kRelu;
+  if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "tanh") return Activation::kTanh;
+  return Unsupported(StrCat("config.json: the activation '", name, "' is not implemented"));
+}
+
+Status RequireConfig(const Json& config, std::string_view key, const Json& value) {
+  const Json& given = config[key];
+  if (given.is_null() || given.Dump() == value.Dump()) return OkStatus();
+  return Unsupported(StrCat("config.json: '", key, "' is ", given.Dump(), "; only ", value.Dump(), " is implemented"));
+}
+
+Status CheckHeads(int64_t width, int64_t heads) {
+  if (width % heads == 0) return OkStatus();
+  return InvalidFile(StrCat("config.json: a width of ", width, " does not divide among ", heads, " heads"));
+}
+
+Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache, int64_t max_positions,
+                      bool counted_positions) {
+  Sequence s;
+  const auto fail = [&](std::string message) {
+    ctx.Fail(InvalidArgument(std::move(message)));
+    return Sequence{};
+  };
+  if (input.ids.rank() != 2 || input.ids.dtype() != DType::kI32 || input.ids.elements() == 0) {
+    return fail("input ids must be int32 [batch, tokens] with at least one token");
+  }
+  s.batch = input.ids.dim(0);
+  s.tokens = input.ids.dim(1);
+  s.past = cache != nullptr ? cache->length() : 0;
+  const int64_t total = s.past + s.tokens;
+  if (max_positions > 0 && total > max_positions) {
+    return fail(StrCat("the input has ", total, " tokens; the model takes at most ", max_positions));
+  }
+  if (input.attention_mask) {
+    if (input.attention_mask.dtype() != DType::kU8 || input.attention_mask.shape() != Shape({s.batch, total})) {
+      return fail(StrCat("the attention mask must be u8 [", s.batch, ", ", total, "]"));
+    }
+    s.key_mask = input.attention_mask;
+  }
+  if (input.position_ids) {
+    if (input.position_ids.shape() != input.ids.shape() || input.position_ids.dtype() != DType::kI32) {
+      return fail("position ids must be int32 of the shape of the ids");
+    }
+    s.position_ids = input.position_ids;
+    return s;
+  }
+  s.position_ids = ctx.New(input.ids.shape(), DType::kI32);
+  if (!ctx.ok()) return {};
+  for (int64_t b = 0; b < s.batch; ++b) {
+    int32_t* out = s.position_ids.i32() + b * s.tokens;
+    const uint8_t* mask = s.key_mask && counted_positions ? static_cast<const uint8_t*>(s.key_mask.data()) + b * total : nullptr;
+    int32_t next = mask != nullptr ? static_cast<int32_t>(std::count_if(mask, mask + s.past, [](uint8_t m) { return m != 0; }))
+                                   : static_cast<int32_t>(s.past);
+    for (int64_t t = 0; t < s.tokens; ++t) {
+      const bool real = mask == nullptr || mask[s.past + t] != 0;
+      out[t] = real ? next++ : std::max(0, next - 1);
+    }
+  }
+  return s;
+}
+
+Tensor AtRows(Context& ctx, const Tensor& hidden, const Tensor& rows) {
+  return rows ? SelectRows(ctx, hidden, rows) : hidden;
+}
+
+}  // namespace sotto

@@ -1,0 +1,52 @@
+// What architecture files share: reading config.json with suspicion, positions, masks and the output layer.
+// Nothing here knows an architecture by name.
+#ifndef SOTTO_CORE_MODELS_ARCHITECTURE_H_
+#define SOTTO_CORE_MODELS_ARCHITECTURE_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/models/model.h"
+#include "core/nn/layers.h"
+
+namespace sotto {
+
+// Caps on hyper-parameters: far above any model that fits a page, far below what would wrap.
+inline constexpr int64_t kMaxVocab = 1 << 22, kMaxWidth = 1 << 16, kMaxLayers = 1 << 10, kMaxHeads = 1 << 10,
+                         kMaxContext = 1 << 24;
+
+// The activation that a config names ("gelu", "gelu_new", "relu", "silu", ...).
+Result<Activation> ActivationByName(std::string_view name);
+
+// Fails unless the config's key is absent, null, or this value: for settings that are not implemented.
+Status RequireConfig(const Json& config, std::string_view key, const Json& value);
+
+// heads and width / heads, checked to divide.
+Status CheckHeads(int64_t width, int64_t heads);
+
+// The layers' shared view of one call.
+struct Sequence {
+  int64_t batch = 0, tokens = 0, past = 0;
+  Tensor key_mask;      // u8 [batch, past + tokens], or empty
+  Tensor position_ids;  // int32 [batch, tokens]
+};
+// Checks ids and masks against each other and against the model's limits. `counted_positions`: positions
+// count real tokens (decoders that may be padded on the left); otherwise they are 0, 1, 2, ... after the past.
+Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache, int64_t max_positions,
+                      bool counted_positions);
+
+// hidden [batch, tokens, width] at the asked rows, or whole.
+Tensor AtRows(Context& ctx, const Tensor& hidden, const Tensor& rows);
+
+// One line of the registry.
+struct Architecture {
+  std::string_view model_type;    // config.json's "model_type"
+  std::string_view class_prefix;  // of "architectures", before "For..." or "Model"
+  Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
+};
+extern const Architecture kBert, kGpt2, kLlama;
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_MODELS_ARCHITECTURE_H_

@@ -1,0 +1,75 @@
+// A loaded model with its tokenizer, serving one of Hugging Face's tasks. Inputs, options and outputs
+// have the shapes of its pipelines, as JSON: the command line prints what JavaScript returns.
+#ifndef SOTTO_CORE_RUN_PIPELINE_H_
+#define SOTTO_CORE_RUN_PIPELINE_H_
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/io/model_folder.h"
+#include "core/models/model.h"
+#include "core/run/generation.h"
+#include "core/text/tokenizer.h"
+
+namespace sotto {
+
+// Row-major numbers with their extents, for results too large for JSON.
+struct Features {
+  std::vector<int64_t> dims;
+  std::vector<float> data;
+};
+
+class Pipeline {
+ public:
+  struct Options {
+    WeightFormat format = WeightFormat::kAsStored;
+    int threads = 1;
+  };
+
+  // `task`: a name in TaskNames(), or empty to run the model without one.
+  static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files, const Options& options);
+
+  // Runs the task to its end. Input: a text or a list of texts (for text-classification also
+  // {"text", "text_pair"}). Unknown options are errors that name them.
+  //   text-classification  {top_k, function_to_apply, truncation} -> [{label, score}]
+  //   fill-mask            {top_k, targets}   -> [{score, token, token_str, sequence}]
+  //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of numbers
+  //   text-generation      see GenerationOptions::Read, and return_full_text -> [{generated_text}]
+  Result<Json> Run(const Json& input, const Json& options);
+  // feature-extraction as numbers: [texts, tokens, hidden], or [texts, hidden] when pooled.
+  Result<Features> Extract(const Json& input, const Json& options);
+  // text-generation by steps; the pipeline outlives the generation.
+  Result<std::unique_ptr<Generation>> Generate(std::string_view prompt, const Json& options);
+
+  const Model& model() const { return *model_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  std::string_view task() const { return task_; }
+  ThreadPool* pool() { return &pool_; }
+
+ private:
+  explicit Pipeline(int threads) : pool_(threads) {}
+  Result<ModelOutput> Forward(Context& ctx, const Encoding& encoding) const;
+  Result<Encoding> EncodeText(const Json& input, bool truncate) const;
+  Result<Json> Classify(const Json& input, const Json& options);
+  Result<Json> FillMask(const Json& input, const Json& options);
+  Result<Json> ExtractJson(const Json& input, const Json& options);
+  Result<Json> GenerateText(const Json& input, const Json& options);
+  struct Task;
+  static const Task kTasks[];
+
+  std::string task_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Json generation_config_;
+  Arena arena_;
+  ThreadPool pool_;
+};
+
+// The tasks, and the aliases that Hugging Face has for them ("sentiment-analysis").
+std::vector<std::string_view> TaskNames();
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_RUN_PIPELINE_H_
