@@ -1,0 +1,28 @@
+# The builds for WebAssembly, where nothing is dispatched at run time: web/variants.ts picks one of
+# these by name. A variant is one line here and one preset.
+set(variants
+  "simd            -msimd128"
+  "relaxed         -msimd128 -mrelaxed-simd -DSOTTO_RELAXED_SIMD=1"
+  "simd-threads    -msimd128 -pthread"
+  "relaxed-threads -msimd128 -mrelaxed-simd -DSOTTO_RELAXED_SIMD=1 -pthread")
+
+set(SOTTO_VARIANT "simd" CACHE STRING "The WebAssembly variant to build")
+unset(flags)
+foreach(variant IN LISTS variants)
+  separate_arguments(words UNIX_COMMAND "${variant}")
+  list(POP_FRONT words name)
+  if(name STREQUAL SOTTO_VARIANT)
+    set(flags ${words})
+  endif()
+endforeach()
+if(NOT flags)
+  message(FATAL_ERROR "SOTTO_VARIANT=${SOTTO_VARIANT} is not in cmake/wasm-variants.cmake.")
+endif()
+
+add_compile_options(${flags})
+add_link_options(${flags})
+if("-pthread" IN_LIST flags)
+  set(SOTTO_THREADS ON CACHE BOOL "" FORCE)
+else()
+  set(SOTTO_THREADS OFF CACHE BOOL "" FORCE)
+endif()
