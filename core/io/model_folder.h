@@ -1,0 +1,30 @@
+// A Hugging Face model folder, opened as it is: the texts that describe the model, and its tensors.
+// In the browser the same ModelFiles is filled from memory. What the texts mean is not known here.
+#ifndef SOTTO_CORE_IO_MODEL_FOLDER_H_
+#define SOTTO_CORE_IO_MODEL_FOLDER_H_
+
+#include <string>
+
+#include "core/base/status.h"
+#include "core/io/tensor_source.h"
+
+namespace sotto {
+
+// Each text is empty where the folder has no such file.
+struct ModelFiles {
+  std::string config;              // config.json
+  std::string generation_config;   // generation_config.json
+  std::string tokenizer;           // tokenizer.json
+  std::string tokenizer_config;    // tokenizer_config.json
+  std::string special_tokens_map;  // special_tokens_map.json
+  std::string chat_template;       // chat_template.jinja
+  TensorSource tensors;  // model.safetensors, or the files of model.safetensors.index.json
+};
+
+// Maps the weights into memory. A folder without config.json or safetensors is an error that says
+// what is missing; pytorch_model.bin is never read.
+Result<ModelFiles> OpenModelFolder(const std::string& path);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_IO_MODEL_FOLDER_H_
