@@ -1,6 +1,7 @@
 #include "core/models/architecture.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace sotto {
 
@@ -22,6 +23,29 @@ Status RequireConfig(const Json& config, std::string_view key, const Json& value
 Status CheckHeads(int64_t width, int64_t heads) {
   if (width % heads == 0) return OkStatus();
   return InvalidFile(StrCat("config.json: a width of ", width, " does not divide among ", heads, " heads"));
+}
+
+Result<std::vector<std::string>> ReadLabels(const Json& config) {
+  const std::vector<Json::Member>& named = config["id2label"].members();
+  if (named.empty()) {
+    SOTTO_ASSIGN_OR_RETURN(const int64_t count, config.IntOr("num_labels", 2, 1, kMaxLabels));
+    std::vector<std::string> labels;
+    for (int64_t i = 0; i < count; ++i) labels.push_back(StrCat("LABEL_", i));
+    return labels;
+  }
+  if (named.size() > kMaxLabels) return InvalidFile(StrCat("config.json: 'id2label' has more than ", kMaxLabels, " labels"));
+  std::vector<std::string> labels(named.size());
+  std::vector<bool> given(named.size());
+  for (const auto& [key, name] : named) {
+    size_t id = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size() || id >= labels.size() || given[id] || !name.is_string()) {
+      return InvalidFile(StrCat("config.json: 'id2label' must name 0..", labels.size() - 1, "; '", key, "' is out of place"));
+    }
+    given[id] = true;
+    labels[id] = name.as_string();
+  }
+  return labels;
 }
 
 Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache, int64_t max_positions,

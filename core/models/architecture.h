@@ -14,7 +14,7 @@ namespace sotto {
 
 // Caps on hyper-parameters: far above any model that fits a page, far below what would wrap.
 inline constexpr int64_t kMaxVocab = 1 << 22, kMaxWidth = 1 << 16, kMaxLayers = 1 << 10, kMaxHeads = 1 << 10,
-                         kMaxContext = 1 << 24;
+                         kMaxContext = 1 << 24, kMaxLabels = 1 << 16;
 
 // The activation that a config names ("gelu", "gelu_new", "relu", "silu", ...).
 Result<Activation> ActivationByName(std::string_view name);
@@ -24,6 +24,9 @@ Status RequireConfig(const Json& config, std::string_view key, const Json& value
 
 // heads and width / heads, checked to divide.
 Status CheckHeads(int64_t width, int64_t heads);
+
+// The names of the classes: "id2label", or LABEL_0.. for "num_labels" (2 by custom).
+Result<std::vector<std::string>> ReadLabels(const Json& config);
 
 // The layers' shared view of one call.
 struct Sequence {

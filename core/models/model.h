@@ -8,14 +8,13 @@
 #include <vector>
 
 #include "core/base/json.h"
+#include "core/io/tensor_source.h"
 #include "core/nn/kv_cache.h"
 #include "core/nn/parameters.h"
 #include "core/nn/probe.h"
 #include "core/ops/context.h"
 
 namespace sotto {
-
-class TensorSource;  // core/io
 
 // What a model computes from its hidden states: the suffix of Hugging Face's class name.
 enum class Head : uint8_t {
@@ -64,7 +63,7 @@ class Model {
   // The prefix of the backbone's tensor names, which a checkpoint of the bare model leaves out ("bert.").
   const std::string& base_prefix() const { return base_prefix_; }
   // Tensors that checkpoints carry and the forward pass does not need ("*.attn.bias", "position_ids").
-  virtual bool Ignores(std::string_view tensor_name) const { return false; }
+  virtual bool Ignores(std::string_view /*tensor_name*/) const { return false; }
 
  protected:
   Json config_;
@@ -73,7 +72,7 @@ class Model {
   std::vector<std::string> id2label_;
   std::string base_prefix_;
   ParameterList parameters_;
-  friend Status ReadCommonConfig(Model& model, const Json& config);
+  friend Result<std::unique_ptr<Model>> CreateModel(const Json& config);
 };
 
 // Builds the architecture that config.json names (without weights).
@@ -85,10 +84,11 @@ enum class WeightFormat : uint8_t {
   kQ8,        // matrices packed to 8 bits at load
 };
 // Fills every parameter from the checkpoint. A missing, extra or mis-shaped tensor is an error that names
-// it; where `fresh_head` is set, a head that the checkpoint lacks is initialized (to fine-tune) instead.
+// it.
 struct LoadOptions {
   WeightFormat format = WeightFormat::kAsStored;
-  bool fresh_head = false;
+  bool writable = false;    // to train: f32 weights of their own, where otherwise they may be views of the file
+  bool fresh_head = false;  // to fine-tune: a head that the checkpoint lacks is initialized, one that it has too many is left
   uint64_t seed = 0;
 };
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
@@ -96,7 +96,7 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
 enum class SaveFormat : uint8_t { kF32, kF16, kQ8 };
 // The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out, in] with
 // "<name>.scale" F32 [out] beside.
-Result<std::vector<std::pair<std::string, Tensor>>> ExportWeights(const Model& model, SaveFormat format);
+Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format);
 
 }  // namespace sotto
 

@@ -37,6 +37,8 @@ class ParameterList {
   void Bias(std::string name, Tensor& tensor, int64_t size);
   void Norm(std::string name, Tensor& tensor, int64_t size);
 
+  void AddLike(const Parameter& parameter) { all_.push_back(parameter); }
+
   const std::vector<Parameter>& all() const { return all_; }
   const Parameter* Find(std::string_view name) const;
   int64_t elements() const;

@@ -38,8 +38,8 @@ class Pipeline {
   //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of numbers
   //   text-generation      see GenerationOptions::Read, and return_full_text -> [{generated_text}]
   Result<Json> Run(const Json& input, const Json& options);
-  // feature-extraction as numbers: [texts, tokens, hidden], or [texts, hidden] when pooled.
-  Result<Features> Extract(const Json& input, const Json& options);
+  // feature-extraction of one text as numbers: [1, tokens, hidden], or [1, hidden] when pooled.
+  Result<Features> Extract(std::string_view text, const Json& options);
   // text-generation by steps; the pipeline outlives the generation.
   Result<std::unique_ptr<Generation>> Generate(std::string_view prompt, const Json& options);
 
