@@ -1,1 +1,274 @@
-int main() { return 2; }
+// The sotto command: the library from a shell. Results are JSON on stdout, errors one sentence on
+// stderr with exit status 1, or 2 where the command itself was wrong.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
+#include <map>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "core/base/file.h"
+#include "core/cli/bench.h"
+#include "core/io/model_folder.h"
+#include "core/run/pipeline.h"
+#include "core/train/run_recipe.h"
+
+namespace sotto {
+namespace {
+
+constexpr std::string_view kUsage =
+    R"(usage: sotto COMMAND [options]
+
+  sotto tokenize --model DIR [--no-special] [--lines]   text on stdin -> {"ids", "offsets", "tokens"}; offsets are UTF-8
+                                                        bytes; --lines: one JSON for each line of input
+  sotto logits   --model DIR --ids 101,7592,102         -> {"shape", "data"}
+  sotto run TASK --model DIR [--set key=value]...       a text or JSON on stdin -> the task's JSON
+                                                        TASK: text-classification, fill-mask, feature-extraction,
+                                                        text-generation
+  sotto train RECIPE.json --out DIR                     trains, or resumes what is in DIR
+  sotto eval  RECIPE.json --model DIR                   -> metrics as JSON, a table on stderr
+  sotto quantize --model DIR --to q8 --out DIR
+  sotto bench [names]                                   -> JSON lines
+
+  --threads N    threads to use (default: all)
+)";
+
+// A wrong command line, as against a command that failed.
+constexpr StatusCode kUsageError = StatusCode::kCancelled;
+Status Usage(std::string message) { return {kUsageError, std::move(message)}; }
+
+struct Arguments {
+  std::vector<std::string> words;                        // what is no option
+  std::map<std::string, std::string, std::less<>> named;  // --name value, or "" for a flag
+  std::vector<std::pair<std::string, std::string>> set;  // --set key=value
+
+  static Result<Arguments> Parse(int argc, char** argv) {
+    Arguments out;
+    for (int i = 2; i < argc; ++i) {
+      const std::string word = argv[i];
+      if (!word.starts_with("--")) {
+        out.words.push_back(word);
+        continue;
+      }
+      const std::string name = word.substr(2);
+      if (name == "lines" || name == "no-special") {
+        out.named[name] = "";
+        continue;
+      }
+      static constexpr std::string_view kNamed[] = {"model", "ids", "set", "out", "to", "threads"};
+      if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed)) return Usage(StrCat("unknown option ", word));
+      if (++i == argc) return Usage(StrCat(word, " needs a value"));
+      const std::string value = argv[i];
+      if (name != "set") {
+        out.named[name] = value;
+        continue;
+      }
+      const size_t equals = value.find('=');
+      if (equals == std::string::npos) return Usage(StrCat("--set takes key=value, not '", value, "'"));
+      out.set.emplace_back(value.substr(0, equals), value.substr(equals + 1));
+    }
+    return out;
+  }
+
+  bool Has(std::string_view name) const { return named.find(name) != named.end(); }
+  Result<std::string> Need(std::string_view name) const {
+    const auto found = named.find(name);
+    if (found == named.end()) return Usage(StrCat("--", name, " is missing"));
+    return found->second;
+  }
+  Result<std::string> Word(std::string_view what) const {
+    if (words.size() != 1) return Usage(StrCat("expected one ", what));
+    return words.front();
+  }
+  int Threads() const {
+    const auto found = named.find("threads");
+    if (found != named.end()) return std::atoi(found->second.c_str());
+    return static_cast<int>(std::thread::hardware_concurrency());
+  }
+};
+
+std::string ReadStdin() {
+  std::string text;
+  char piece[1 << 16];
+  while (const size_t n = std::fread(piece, 1, sizeof(piece), stdin)) text.append(piece, n);
+  return text;
+}
+
+void Print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fputc('\n', stdout);
+}
+
+Json IntArray(std::span<const int32_t> values) {
+  std::vector<Json> out;
+  for (const int32_t v : values) out.push_back(Json::Int(v));
+  return Json::Array(std::move(out));
+}
+
+Result<Tokenizer> OpenTokenizer(const std::string& folder) {
+  const auto optional = [&](std::string_view name) {
+    Result<std::string> text = ReadFile(StrCat(folder, "/", name));
+    return text.ok() ? *std::move(text) : std::string();
+  };
+  SOTTO_ASSIGN_OR_RETURN(const std::string tokenizer, ReadFile(folder + "/tokenizer.json"));
+  return Tokenizer::FromJson(tokenizer, optional("tokenizer_config.json"), optional("special_tokens_map.json"));
+}
+
+Status Tokenize(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer, OpenTokenizer(folder));
+  const auto show = [&](std::string_view text) -> Status {
+    SOTTO_ASSIGN_OR_RETURN(const Encoding encoding, tokenizer.Encode(text, {.add_special_tokens = !args.Has("no-special")}));
+    std::vector<Json> offsets, tokens;
+    for (size_t i = 0; i < encoding.size(); ++i) {
+      offsets.push_back(Json::Array({Json::Int(encoding.offsets[i].first), Json::Int(encoding.offsets[i].second)}));
+      tokens.push_back(Json::String(tokenizer.IdToToken(encoding.ids[i])));
+    }
+    Print(Json::Object({{"ids", IntArray(encoding.ids)}, {"offsets", Json::Array(offsets)}, {"tokens", Json::Array(tokens)}}).Dump());
+    return OkStatus();
+  };
+  const std::string text = ReadStdin();
+  if (!args.Has("lines")) return show(text);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    SOTTO_RETURN_IF_ERROR(show(std::string_view(text).substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return OkStatus();
+}
+
+Result<std::vector<int32_t>> ParseIds(std::string_view text) {
+  Result<Json> list = Json::Parse(StrCat("[", text, "]"));
+  if (!list.ok() || list->items().empty()) return Usage("--ids takes token ids with commas between them");
+  std::vector<int32_t> ids;
+  for (const Json& id : list->items()) {
+    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX) return Usage(StrCat("'", id.Dump(), "' is no token id"));
+    ids.push_back(static_cast<int32_t>(id.as_int()));
+  }
+  return ids;
+}
+
+// The model of a folder without its tokenizer.
+Result<std::unique_ptr<Model>> OpenModel(const std::string& folder, const LoadOptions& options) {
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(folder));
+  Result<Json> config = Json::Parse(files.config);
+  if (!config.ok()) return config.status().In("config.json");
+  SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(*config));
+  SOTTO_RETURN_IF_ERROR(LoadWeights(*model, files.tensors, options));
+  return model;
+}
+
+Status Logits(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string list, args.Need("ids"));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ParseIds(list));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {}));
+  Arena arena;
+  ThreadPool pool(args.Threads());
+  Context ctx(&arena, &pool);
+  ModelInput input;
+  SOTTO_ASSIGN_OR_RETURN(input.ids, Tensor::FromInts({1, static_cast<int64_t>(ids.size())}, ids));
+  const ModelOutput output = model->Forward(ctx, input);
+  if (!ctx.ok()) return ctx.status();
+  const Tensor& result = output.logits ? output.logits : output.last_hidden_state;
+  std::vector<Json> shape, data;
+  for (int axis = 0; axis < result.rank(); ++axis) shape.push_back(Json::Int(result.dim(axis)));
+  for (const float value : result.floats()) data.push_back(Json::Number(value));
+  Print(Json::Object({{"shape", Json::Array(std::move(shape))}, {"data", Json::Array(std::move(data))}}).Dump());
+  return OkStatus();
+}
+
+// A value as JSON where it is JSON, else as a text.
+Json LooseJson(const std::string& text) {
+  Result<Json> value = Json::Parse(text);
+  return value.ok() ? *std::move(value) : Json::String(text);
+}
+
+Status RunTask(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string task, args.Word("task"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(folder));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Pipeline> pipeline, Pipeline::Load(task, std::move(files), {.threads = args.Threads()}));
+  std::vector<Json::Member> options;
+  for (const auto& [key, value] : args.set) options.emplace_back(key, LooseJson(value));
+  std::string text = ReadStdin();
+  // JSON where it is a list, an object or a quoted text; else the text itself, less the line's end.
+  Result<Json> parsed = Json::Parse(text);
+  if (text.ends_with('\n')) text.pop_back();
+  const bool json = parsed.ok() && (parsed->is_array() || parsed->is_object() || parsed->is_string());
+  SOTTO_ASSIGN_OR_RETURN(const Json result, pipeline->Run(json ? *parsed : Json::String(text), Json::Object(std::move(options))));
+  Print(result.Dump());
+  return OkStatus();
+}
+
+Status Quantize(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string to, args.Need("to"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string out, args.Need("out"));
+  SaveFormat format;
+  if (to == "q8") format = SaveFormat::kQ8;
+  else if (to == "f16") format = SaveFormat::kF16;
+  else if (to == "f32") format = SaveFormat::kF32;
+  else return Usage(StrCat("--to takes q8, f16 or f32, not '", to, "'"));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {.format = WeightFormat::kF32}));
+  SOTTO_ASSIGN_OR_RETURN(const NamedTensors weights, ExportWeights(*model, format));
+  SOTTO_RETURN_IF_ERROR(MakeFolder(out));
+  SOTTO_RETURN_IF_ERROR(WriteSafetensorsFile(out + "/model.safetensors", weights, {{"format", "pt"}}));
+  for (const std::string_view name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                                      "special_tokens_map.json", "chat_template.jinja"}) {
+    const std::string from = StrCat(folder, "/", name);
+    if (!FileExists(from)) continue;
+    SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(from));
+    SOTTO_RETURN_IF_ERROR(WriteFile(StrCat(out, "/", name), text));
+  }
+  return OkStatus();
+}
+
+Status Train(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string out, args.Need("out"));
+  return TrainCommand(recipe, out, args.Threads(), [](std::string_view line) { std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data()); });
+}
+
+Status Eval(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder, args.Threads()));
+  Print(result.metrics.Dump());
+  std::fputs(result.table.c_str(), stderr);
+  return OkStatus();
+}
+
+Status Dispatch(int argc, char** argv) {
+  if (argc < 2) return Usage("no command given");
+  const std::string_view command = argv[1];
+  SOTTO_ASSIGN_OR_RETURN(const Arguments args, Arguments::Parse(argc, argv));
+  if (command == "tokenize") return Tokenize(args);
+  if (command == "logits") return Logits(args);
+  if (command == "run") return RunTask(args);
+  if (command == "train") return Train(args);
+  if (command == "eval") return Eval(args);
+  if (command == "quantize") return Quantize(args);
+  if (command == "bench") return Bench(args.words, args.Threads());
+  return Usage(StrCat("unknown command '", command, "'"));
+}
+
+}  // namespace
+}  // namespace sotto
+
+int main(int argc, char** argv) {
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  if (first == "--help" || first == "-h" || first == "help") {
+    std::fwrite(sotto::kUsage.data(), 1, sotto::kUsage.size(), stdout);
+    return 0;
+  }
+  const sotto::Status status = sotto::Dispatch(argc, argv);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "sotto: %s\n", status.message().c_str());
+  if (status.code() != sotto::kUsageError) return 1;
+  std::fputs("Try 'sotto --help'.\n", stderr);
+  return 2;
+}

@@ -50,11 +50,16 @@ std::vector<double> SoftmaxOf(std::span<const float> logits) {
   return out;
 }
 
-// Indices by falling score; equal scores keep their order.
+// By falling score; of equal scores the smaller index comes first.
+void SortByScore(std::vector<size_t>& order, const std::vector<double>& scores) {
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+}
+
 std::vector<size_t> Ranked(const std::vector<double>& scores) {
   std::vector<size_t> order(scores.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  SortByScore(order, scores);
   return order;
 }
 
@@ -206,7 +211,7 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
         order = Ranked(scores);
       } else {
         order.assign(targets.begin(), targets.end());
-        std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+        SortByScore(order, scores);
       }
       std::vector<Json> out;
       for (size_t i = 0; i < order.size() && static_cast<int64_t>(i) < top_k; ++i) {
