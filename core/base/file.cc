@@ -39,16 +39,43 @@ Result<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
   return std::string(view.bytes());
 }
 
-Status WriteFile(const std::string& path, std::string_view bytes) {
-  const std::string part = path + ".part";
-  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return ErrnoStatus(part);
-  Status status = WriteAll(fd, bytes, part);
-  if (status.ok() && ::fsync(fd) != 0) status = ErrnoStatus(part);
-  ::close(fd);
-  if (status.ok() && std::rename(part.c_str(), path.c_str()) != 0) status = ErrnoStatus(path);
-  if (!status.ok()) ::unlink(part.c_str());
+Result<FileWriter> FileWriter::Open(const std::string& path) {
+  FileWriter writer;
+  writer.path_ = path;
+  writer.part_ = path + ".part";
+  writer.fd_ = ::open(writer.part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (writer.fd_ < 0) return ErrnoStatus(writer.part_);
+  return writer;
+}
+
+FileWriter::FileWriter(FileWriter&& other) noexcept { *this = std::move(other); }
+FileWriter& FileWriter::operator=(FileWriter&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(part_, other.part_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+FileWriter::~FileWriter() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(part_.c_str());
+}
+
+Status FileWriter::Append(std::string_view bytes) { return WriteAll(fd_, bytes, part_); }
+
+Status FileWriter::Commit() {
+  Status status = ::fsync(fd_) == 0 ? OkStatus() : ErrnoStatus(part_);
+  if (::close(fd_) != 0 && status.ok()) status = ErrnoStatus(part_);
+  fd_ = -1;
+  if (status.ok() && std::rename(part_.c_str(), path_.c_str()) != 0) status = ErrnoStatus(path_);
+  if (!status.ok()) ::unlink(part_.c_str());
   return status;
+}
+
+Status WriteFile(const std::string& path, std::string_view bytes) {
+  SOTTO_ASSIGN_OR_RETURN(FileWriter writer, FileWriter::Open(path));
+  SOTTO_RETURN_IF_ERROR(writer.Append(bytes));
+  return writer.Commit();
 }
 
 Status AppendFile(const std::string& path, std::string_view bytes) {

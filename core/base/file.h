@@ -13,6 +13,23 @@ namespace sotto {
 Result<std::string> ReadFile(const std::string& path, uint64_t max_bytes = uint64_t{1} << 40);
 // Writes beside the target, flushes, and renames over it.
 Status WriteFile(const std::string& path, std::string_view bytes);
+// The same in pieces: the file appears under its name at Commit; without it nothing remains.
+class FileWriter {
+ public:
+  static Result<FileWriter> Open(const std::string& path);
+  FileWriter(FileWriter&& other) noexcept;
+  FileWriter& operator=(FileWriter&& other) noexcept;
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+  ~FileWriter();
+  Status Append(std::string_view bytes);
+  Status Commit();
+
+ private:
+  FileWriter() = default;
+  std::string path_, part_;
+  int fd_ = -1;
+};
 Status AppendFile(const std::string& path, std::string_view bytes);
 Status MakeFolder(const std::string& path);  // with its parents; an existing one is no error
 bool FileExists(const std::string& path);

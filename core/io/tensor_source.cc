@@ -1,0 +1,174 @@
+#include "core/io/tensor_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace sotto {
+namespace {
+
+Status WrongShape(const TensorInfo& info, const Shape& wanted) {
+  return InvalidFile(StrCat("tensor '", info.name, "' has the shape ", info.shape.ToString(),
+                            ", but the model needs ", wanted.ToString()));
+}
+
+}  // namespace
+
+Status TensorSource::Insert(Entry entry) {
+  const std::string name = entry.info.name;
+  const auto [at, added] = entries_.try_emplace(name, std::move(entry));
+  if (added) return OkStatus();
+  return InvalidFile(StrCat("tensor '", name, "' is there twice",
+                            at->second.file.empty() ? "" : StrCat(", first in ", at->second.file)));
+}
+
+Status TensorSource::AddSafetensors(std::string_view bytes, std::shared_ptr<const void> owner,
+                                    std::string_view file_name) {
+  return AddArriving(bytes, bytes.size(), 0, std::move(owner), file_name);
+}
+
+Status TensorSource::AddArriving(std::string_view bytes, size_t arrived, size_t readable_after,
+                                 std::shared_ptr<const void> owner, std::string_view file_name) {
+  const auto header = SafetensorsHeader::Parse(bytes.substr(0, arrived), bytes.size());
+  if (!header.ok()) return file_name.empty() ? header.status() : header.status().In(file_name);
+  for (const TensorInfo& info : header->tensors()) {
+    Entry entry;
+    entry.info = info;
+    entry.file = file_name;
+    entry.data = bytes.data() + info.begin;
+    entry.readable = bytes.size() - info.begin + readable_after;
+    entry.owner = owner;
+    const Status status = Insert(std::move(entry));
+    if (!status.ok()) return file_name.empty() ? status : status.In(file_name);
+  }
+  for (const auto& item : header->metadata()) {
+    if (std::find(metadata_.begin(), metadata_.end(), item) == metadata_.end()) {
+      metadata_.push_back(item);
+    }
+  }
+  return OkStatus();
+}
+
+Status TensorSource::Add(std::string name, Tensor tensor) {
+  if (!tensor) return InvalidArgument(StrCat("tensor '", name, "' is empty"));
+  Entry entry;
+  entry.info = {std::move(name), tensor.dtype(), tensor.shape(), 0, tensor.bytes()};
+  entry.tensor = std::move(tensor);
+  return Insert(std::move(entry));
+}
+
+Status TensorSource::Check(const ShardIndex& index) const {
+  for (const auto& [name, file] : index.file_of) {
+    const auto at = entries_.find(name);
+    if (at == entries_.end() || at->second.file != file) {
+      return InvalidFile(StrCat("the index says that tensor '", name, "' is in ", file,
+                                ", but it is ",
+                                at == entries_.end() ? "not there" : "in " + at->second.file));
+    }
+  }
+  for (const auto& [name, entry] : entries_) {
+    if (!index.file_of.contains(name)) {
+      return InvalidFile(StrCat("tensor '", name, "' of ", entry.file, " is not in the index"));
+    }
+  }
+  return OkStatus();
+}
+
+const TensorInfo* TensorSource::Find(std::string_view name) const {
+  const auto at = entries_.find(name);
+  return at == entries_.end() ? nullptr : &at->second.info;
+}
+
+Result<Tensor> TensorSource::Take(std::string_view name, const std::optional<Shape>& shape) {
+  const auto at = entries_.find(name);
+  if (at == entries_.end())
+    return NotFound(StrCat("the model's files have no tensor '", name, "'"));
+  Entry& entry = at->second;
+  const TensorInfo& info = entry.info;
+  if (shape && !(*shape == info.shape)) return WrongShape(info, *shape);
+  entry.taken = true;
+  if (entry.tensor) return entry.tensor;
+
+  const uint64_t bytes = info.end - info.begin;
+  const bool aligned = reinterpret_cast<uintptr_t>(entry.data) % DTypeBytes(info.dtype) == 0;
+  if (aligned && entry.readable - bytes >= kAlignment) {
+    Tensor view = Tensor::Borrow(entry.data, info.shape, info.dtype, entry.owner);
+    if (!view) return OutOfMemory(StrCat("no memory for tensor '", name, "'"));
+    return view;
+  }
+  Result<Tensor> copy = Tensor::Allocate(info.shape, info.dtype);
+  if (!copy.ok()) return copy.status().In(StrCat("tensor '", name, "'"));
+  if (bytes > 0) std::memcpy(copy->data(), entry.data, static_cast<size_t>(bytes));
+  return copy;
+}
+
+Result<Tensor> TensorSource::TakeF32(std::string_view name, const std::optional<Shape>& shape) {
+  SOTTO_ASSIGN_OR_RETURN(const Tensor stored, Take(name, shape));
+  Result<Tensor> converted = ConvertFloats(stored, DType::kF32);
+  if (!converted.ok()) return converted.status().In(StrCat("tensor '", name, "'"));
+  return converted;
+}
+
+void TensorSource::Skip(std::string_view name) {
+  const auto at = entries_.find(name);
+  if (at != entries_.end()) at->second.taken = true;
+}
+
+void TensorSource::Rewind() {
+  for (auto& [name, entry] : entries_) entry.taken = false;
+}
+
+std::vector<std::string> TensorSource::Names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : entries_) names.push_back(name);
+  return names;
+}
+
+std::vector<std::string> TensorSource::Unused() const {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : entries_) {
+    if (!entry.taken) names.push_back(name);
+  }
+  return names;
+}
+
+namespace {
+
+template <class From, class To, class Convert>
+void ConvertAll(const Tensor& from, Tensor& to, Convert convert) {
+  const From* in = static_cast<const From*>(from.data());
+  To* out = static_cast<To*>(to.data());
+  for (int64_t i = 0, n = from.elements(); i < n; ++i) out[i] = convert(in[i]);
+}
+
+bool IsFloat(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+}  // namespace
+
+Result<Tensor> ConvertFloats(const Tensor& tensor, DType dtype) {
+  const DType from = tensor.dtype();
+  if (!IsFloat(from) || !IsFloat(dtype)) {
+    return Unsupported(StrCat("values of ", DTypeName(from), " cannot become ", DTypeName(dtype)));
+  }
+  if (from == dtype) return tensor;
+  SOTTO_ASSIGN_OR_RETURN(Tensor out, Tensor::Allocate(tensor.shape(), dtype));
+  using U16 = uint16_t;
+  if (from == DType::kF16 && dtype == DType::kF32) {
+    ConvertAll<U16, float>(tensor, out, F16ToF32);
+  } else if (from == DType::kBF16 && dtype == DType::kF32) {
+    ConvertAll<U16, float>(tensor, out, BF16ToF32);
+  } else if (from == DType::kF32 && dtype == DType::kF16) {
+    ConvertAll<float, U16>(tensor, out, F32ToF16);
+  } else if (from == DType::kF32) {
+    ConvertAll<float, U16>(tensor, out, F32ToBF16);
+  } else if (from == DType::kF16) {
+    ConvertAll<U16, U16>(tensor, out, [](U16 v) { return F32ToBF16(F16ToF32(v)); });
+  } else {
+    ConvertAll<U16, U16>(tensor, out, [](U16 v) { return F32ToF16(BF16ToF32(v)); });
+  }
+  return out;
+}
+
+}  // namespace sotto
