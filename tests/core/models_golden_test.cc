@@ -1,0 +1,309 @@
+// Every architecture and head against Hugging Face's own code, on the tiny models of tests/golden/models.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/base/file.h"
+#include "core/io/model_folder.h"
+#include "core/models/model.h"
+#include "core/ops/ops.h"
+
+namespace sotto {
+namespace {
+
+constexpr double kTolerance = 1e-4;
+
+std::string Folder(const std::string& name) { return std::string(SOTTO_SOURCE_DIR "/tests/golden/models/") + name; }
+
+std::unique_ptr<Model> Open(const std::string& name, const LoadOptions& options = {}) {
+  Result<ModelFiles> files = OpenModelFolder(Folder(name));
+  EXPECT_TRUE(files.ok()) << files.status().message();
+  Result<std::unique_ptr<Model>> model = CreateModel(*Json::Parse(files->config));
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  const Status loaded = LoadWeights(**model, files->tensors, options);
+  EXPECT_TRUE(loaded.ok()) << loaded.message();
+  return *std::move(model);
+}
+
+class Golden {
+ public:
+  explicit Golden(const std::string& path) {
+    Result<FileView> view = FileView::Open(path);
+    EXPECT_TRUE(view.ok()) << view.status().message();
+    auto owner = std::make_shared<FileView>(*std::move(view));
+    const Status added = source_.AddSafetensors(owner->bytes(), owner);
+    EXPECT_TRUE(added.ok()) << added.message();
+  }
+  bool Has(const std::string& name) const { return source_.Has(name); }
+  // Empty where there is none.
+  Tensor operator[](const std::string& name) { return Has(name) ? *source_.Take(name) : Tensor(); }
+  std::vector<std::string> Names() const { return source_.Names(); }
+
+ private:
+  TensorSource source_;
+};
+
+// The rows of `mask` that are real; padding's outputs are nobody's business.
+void ExpectClose(const Tensor& actual, const Tensor& expected, const Tensor& mask, const std::string& what) {
+  ASSERT_TRUE(actual) << what;
+  ASSERT_EQ(actual.shape(), expected.shape()) << what;
+  const int64_t columns = actual.shape().columns();
+  const bool by_token = mask && actual.rank() == 3;
+  for (int64_t r = 0; r < actual.shape().rows(); ++r) {
+    if (by_token && static_cast<const uint8_t*>(mask.data())[r] == 0) continue;
+    for (int64_t c = 0; c < columns; ++c) {
+      const float a = actual.f32()[r * columns + c], e = expected.f32()[r * columns + c];
+      ASSERT_NEAR(a, e, kTolerance * (1 + std::fabs(e))) << what << " row " << r << " column " << c;
+    }
+  }
+}
+
+class GoldenModel : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name);
+  Golden golden(Folder(name) + "/golden.safetensors");
+  for (const std::string side : {"right.", "left.", "single."}) {
+    Arena arena;
+    ThreadPool pool(2);
+    Context ctx(&arena, &pool);
+    Probe probe;
+    probe.want_attentions = probe.want_hidden_states = true;
+    ctx.set_probe(&probe);
+    ModelInput input{.ids = golden[side + "input_ids"], .attention_mask = golden[side + "attention_mask"],
+                     .token_type_ids = golden[side + "token_type_ids"]};
+    const ModelOutput out = model->Forward(ctx, input);
+    ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+    const Tensor& mask = input.attention_mask;
+    for (const auto& [key, actual] : {std::pair<std::string, Tensor>{"last_hidden_state", out.last_hidden_state},
+                                      {"pooler_output", out.pooler_output}, {"logits", out.logits},
+                                      {"next_sentence", out.next_sentence}}) {
+      if (golden.Has(side + key)) ExpectClose(actual, golden[side + key], mask, side + key);
+    }
+    for (size_t i = 0; golden.Has(StrCat(side, "hidden_states.", i)); ++i) {
+      ASSERT_LT(i, probe.hidden_states.size());
+      ExpectClose(probe.hidden_states[i], golden[StrCat(side, "hidden_states.", i)], mask, StrCat("hidden state ", i));
+    }
+    for (size_t i = 0; golden.Has(StrCat(side, "attentions.", i)); ++i) {
+      ASSERT_LT(i, probe.attentions.size());
+      const Tensor& actual = probe.attentions[i];
+      const Tensor expected = golden[StrCat(side, "attentions.", i)];
+      ASSERT_EQ(actual.shape(), expected.shape());
+      const int64_t heads = actual.dim(1), queries = actual.dim(2), keys = actual.dim(3);
+      for (int64_t at = 0; at < actual.elements(); ++at) {
+        const int64_t b = at / (heads * queries * keys), q = at / keys % queries;
+        if (mask && static_cast<const uint8_t*>(mask.data())[b * queries + q] == 0) continue;
+        ASSERT_NEAR(actual.f32()[at], expected.f32()[at], kTolerance) << "attention " << i << " element " << at;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenModel,
+                         testing::Values("bert", "bert-masked-lm", "bert-next-sentence", "bert-pretraining",
+                                         "bert-question-answering", "bert-sequence-classification",
+                                         "bert-token-classification", "gpt2", "gpt2-bare", "gpt2-hub", "gpt2-scaled",
+                                         "llama", "llama3"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+class GoldenDecoder : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenDecoder, GivesTheSameLogitsForACacheFedInPiecesOfAnySize) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name);
+  Golden golden(Folder(name) + "/golden.safetensors");
+  const Tensor ids = golden["single.input_ids"], expected = golden["single.logits"];
+  const int64_t tokens = ids.dim(1), vocab = expected.dim(2);
+  for (const int64_t piece : {1, 2, 5, 7, 23, 24}) {
+    Arena arena;
+    Context ctx(&arena);
+    KvCache cache;
+    for (int64_t at = 0; at < tokens; at += piece) {
+      const int64_t n = std::min(piece, tokens - at);
+      const ModelInput input{.ids = *Tensor::FromInts({1, n}, {ids.i32() + at, static_cast<size_t>(n)})};
+      const ModelOutput out = model->Forward(ctx, input, &cache);
+      ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+      for (int64_t i = 0; i < n * vocab; ++i) {
+        const float e = expected.f32()[at * vocab + i];
+        ASSERT_NEAR(out.logits.f32()[i], e, kTolerance * (1 + std::fabs(e))) << "piece " << piece << " at " << at;
+      }
+    }
+    EXPECT_EQ(cache.length(), tokens);
+  }
+}
+
+TEST_P(GoldenDecoder, ContinuesGreedilyAsTheReferenceDoesWithPaddingOnTheLeft) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name);
+  Golden golden(Folder(name) + "/golden.safetensors");
+  const Tensor expected = golden["left.generated"], prompt_mask = golden["left.attention_mask"];
+  const int64_t batch = expected.dim(0), steps = expected.dim(1), prompt = prompt_mask.dim(1), vocab = model->vocab_size();
+  Arena arena;
+  Context ctx(&arena);
+  KvCache cache;
+  ModelInput input{.ids = golden["left.input_ids"]};
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t total = prompt + step;
+    input.attention_mask = *Tensor::Allocate({batch, total}, DType::kU8);
+    for (int64_t b = 0; b < batch; ++b) {
+      uint8_t* row = static_cast<uint8_t*>(input.attention_mask.data()) + b * total;
+      std::fill_n(row, total, uint8_t{1});
+      std::copy_n(static_cast<const uint8_t*>(prompt_mask.data()) + b * prompt, prompt, row);
+    }
+    const int64_t tokens = input.ids.dim(1);
+    const ModelOutput out = model->Forward(ctx, input, &cache);
+    ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+    std::vector<int32_t> next;
+    for (int64_t b = 0; b < batch; ++b) {
+      const float* row = out.logits.f32() + ((b + 1) * tokens - 1) * vocab;
+      next.push_back(static_cast<int32_t>(std::max_element(row, row + vocab) - row));
+      EXPECT_EQ(next.back(), expected.i32()[b * steps + step]) << "sequence " << b << " step " << step;
+    }
+    input.ids = *Tensor::FromInts({batch, 1}, next);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenDecoder, testing::Values("gpt2", "gpt2-hub", "gpt2-scaled", "llama", "llama3"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+class GoldenGradients : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name, {.writable = true});
+  Golden golden(Folder(name) + "/gradients.safetensors");
+  model->parameters().RequireGrad(true);
+  Arena arena;
+  ThreadPool pool(2);
+  Context ctx(&arena, &pool);
+  Tape tape;
+  ctx.set_tape(&tape);
+  const ModelInput input{.ids = golden["input_ids"], .attention_mask = golden["attention_mask"],
+                         .token_type_ids = golden["token_type_ids"]};
+  const ModelOutput out = model->Forward(ctx, input);
+  Tensor targets = golden["labels"];
+  if (model->head() == Head::kCausalLM) {  // each position predicts the next one's id
+    const int64_t tokens = targets.dim(1);
+    Tensor shifted = *Tensor::Allocate(targets.shape(), DType::kI32);
+    for (int64_t i = 0; i < targets.elements(); ++i) {
+      shifted.i32()[i] = (i + 1) % tokens == 0 ? kIgnoreTarget : targets.i32()[i + 1];
+    }
+    targets = shifted;
+  }
+  const Tensor loss = CrossEntropy(ctx, out.logits, targets);
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  EXPECT_NEAR(*loss.f32(), *golden["loss"].f32(), 1e-5);
+  ASSERT_TRUE(tape.Run(ctx, loss).ok()) << ctx.status().message();
+  size_t compared = 0;
+  for (const Parameter& p : model->parameters().all()) {
+    ASSERT_TRUE(golden.Has("gradient." + p.name)) << p.name;
+    const Tensor grad = p.tensor->grad_slot()->grad;
+    ASSERT_TRUE(grad) << p.name << " got no gradient";
+    Tensor expected = golden["gradient." + p.name];
+    if (p.stored_transposed) expected = *Transposed(expected);
+    ASSERT_EQ(grad.shape(), expected.shape()) << p.name;
+    for (int64_t i = 0; i < grad.elements(); ++i) {
+      ASSERT_NEAR(grad.f32()[i], expected.f32()[i], 2e-5 * (1 + std::fabs(expected.f32()[i]))) << p.name << " element " << i;
+    }
+    ++compared;
+  }
+  size_t stored = 0;
+  for (const std::string& key : golden.Names()) stored += key.starts_with("gradient.");
+  EXPECT_EQ(compared, stored);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenGradients, testing::Values("bert-masked-lm", "gpt2", "llama"), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST(Models, AnUnknownArchitectureOrHeadIsAnErrorThatNamesIt) {
+  const auto message = [](const char* config) { return CreateModel(*Json::Parse(config)).status().message(); };
+  EXPECT_NE(message(R"({"model_type": "mamba"})").find("mamba"), std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertForMultipleChoice"]})").find("BertForMultipleChoice"), std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["GPT2LMHeadModel"]})").find("GPT2LMHeadModel"), std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "position_embedding_type": "relative_key"})").find("relative_key"), std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "llama", "rope_scaling": {"rope_type": "longrope", "factor": 2.0}})").find("longrope"), std::string::npos);
+}
+
+TEST(Models, HyperParametersOutOfRangeAreRefused) {
+  const auto refused = [](const char* config) { return !CreateModel(*Json::Parse(config)).ok(); };
+  EXPECT_TRUE(refused(R"({"model_type": "bert", "hidden_size": -1})"));
+  EXPECT_TRUE(refused(R"({"model_type": "bert", "hidden_size": 1e99})"));
+  EXPECT_TRUE(refused(R"({"model_type": "bert", "hidden_size": 100, "num_attention_heads": 12})"));
+  EXPECT_TRUE(refused(R"({"model_type": "bert", "vocab_size": "many"})"));
+  EXPECT_TRUE(refused(R"({"model_type": "bert", "num_hidden_layers": 4294967297})"));
+  EXPECT_TRUE(refused(R"({"model_type": "llama", "num_attention_heads": 6, "num_key_value_heads": 4})"));
+  EXPECT_TRUE(refused(R"({"model_type": "bert", "id2label": {"0": "a", "2": "b"}})"));
+}
+
+TEST(Models, AMissingExtraOrMisshapenTensorIsAnErrorThatNamesIt) {
+  Result<ModelFiles> files = OpenModelFolder(Folder("gpt2"));
+  const Json config = *Json::Parse(files->config);
+  const auto load = [&](const std::function<void(NamedTensors&)>& change) {
+    const std::unique_ptr<Model> whole = Open("gpt2");
+    NamedTensors tensors = *ExportWeights(*whole, SaveFormat::kF32);
+    change(tensors);
+    TensorSource source;
+    for (auto& [name, tensor] : tensors) EXPECT_TRUE(source.Add(name, tensor).ok());
+    return LoadWeights(**CreateModel(config), source).message();
+  };
+  EXPECT_EQ(load([](NamedTensors&) {}), "");
+  EXPECT_NE(load([](NamedTensors& t) { t.erase(t.begin()); }).find("transformer.wte.weight"), std::string::npos);
+  EXPECT_NE(load([](NamedTensors& t) { t.emplace_back("stranger", t[0].second); }).find("stranger"), std::string::npos);
+  EXPECT_NE(load([](NamedTensors& t) { t[0].second = t[1].second; }).find("transformer.wte.weight"), std::string::npos);
+}
+
+TEST(Models, InputsThatDoNotFitAreErrors) {
+  const std::unique_ptr<Model> model = Open("gpt2");
+  Arena arena;
+  const auto message = [&](const ModelInput& input) {
+    Context ctx(&arena);
+    model->Forward(ctx, input);
+    return ctx.status().message();
+  };
+  EXPECT_NE(message({.ids = *Tensor::FromInts({1, 1}, std::vector<int32_t>{97})}).find("97"), std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 49}, DType::kI32)}).find("at most 48"), std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 0}, DType::kI32)}).find("at least one"), std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 4}, DType::kI32), .attention_mask = *Tensor::Zeros({1, 3}, DType::kU8)}).find("mask"), std::string::npos);
+}
+
+TEST(Models, EightBitWeightsSurviveExportAndStayClose) {
+  const std::unique_ptr<Model> model = Open("gpt2");
+  NamedTensors tensors = *ExportWeights(*model, SaveFormat::kQ8);
+  TensorSource source;
+  for (auto& [name, tensor] : tensors) ASSERT_TRUE(source.Add(name, tensor).ok());
+  const std::unique_ptr<Model> packed = *CreateModel(model->config());
+  const Status loaded = LoadWeights(*packed, source);
+  ASSERT_TRUE(loaded.ok()) << loaded.message();
+  Arena arena;
+  Context ctx(&arena);
+  Golden golden(Folder("gpt2") + "/golden.safetensors");
+  const ModelOutput out = packed->Forward(ctx, {.ids = golden["single.input_ids"]});
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  const Tensor expected = golden["single.logits"];
+  double error = 0, norm = 0;
+  for (int64_t i = 0; i < expected.elements(); ++i) {
+    error += std::pow(out.logits.f32()[i] - expected.f32()[i], 2);
+    norm += std::pow(expected.f32()[i], 2);
+  }
+  EXPECT_LT(std::sqrt(error / norm), 0.05);
+  EXPECT_GT(error, 0);
+}
+
+}  // namespace
+}  // namespace sotto

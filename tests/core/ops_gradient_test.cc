@@ -1,0 +1,231 @@
+// Every op's gradient against central differences of a random projection of its output.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "core/base/random.h"
+#include "core/ops/ops.h"
+#include "core/tensor/quant.h"
+
+namespace sotto {
+namespace {
+
+Tensor Noise(const Shape& shape, uint64_t seed, float scale = 1) {
+  Tensor t = *Tensor::Allocate(shape);
+  Random random(seed);
+  for (float& v : t.floats()) v = scale * random.NextNormal();
+  return t;
+}
+
+Tensor Ints(const Shape& shape, std::vector<int32_t> values) { return *Tensor::FromInts(shape, values); }
+
+using Op = std::function<Tensor(Context&, const std::vector<Tensor>&)>;
+
+// The loss: the sum of the output times fixed noise, so that every output element counts differently.
+double Loss(const Op& op, const std::vector<Tensor>& inputs) {
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor y = op(ctx, inputs);
+  EXPECT_TRUE(ctx.ok()) << ctx.status().message();
+  const Tensor weights = Noise(y.shape(), 99);
+  double sum = 0;
+  for (int64_t i = 0; i < y.elements(); ++i) sum += static_cast<double>(y.f32()[i]) * weights.f32()[i];
+  return sum;
+}
+
+void ExpectGradients(const Op& op, std::vector<Tensor> inputs, double tolerance = 2e-3) {
+  Arena arena;
+  Context ctx(&arena);
+  Tape tape;
+  ctx.set_tape(&tape);
+  for (Tensor& input : inputs) input.set_grad_slot(std::make_shared<GradSlot>());
+  const Tensor y = op(ctx, inputs);
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  const Tensor weighted = Mul(ctx, y, Noise(y.shape(), 99));
+  // A sum by way of a product with ones, so that the whole tape runs.
+  const Tensor row = weighted.Reshaped({1, weighted.elements()});
+  const Tensor ones = *Tensor::Allocate({1, weighted.elements()});
+  std::fill_n(const_cast<float*>(ones.f32()), ones.elements(), 1.0f);
+  const Tensor loss = Linear(ctx, row, ones, {});
+  ASSERT_TRUE(tape.Run(ctx, loss).ok()) << ctx.status().message();
+
+  for (size_t which = 0; which < inputs.size(); ++which) {
+    const Tensor grad = inputs[which].grad_slot()->grad;
+    ASSERT_TRUE(grad) << "input " << which << " got no gradient";
+    std::vector<Tensor> plain;
+    for (const Tensor& input : inputs) plain.push_back(*Tensor::FromFloats(input.shape(), input.floats()));
+    for (int64_t i = 0; i < grad.elements(); ++i) {
+      const float x = plain[which].f32()[i], h = 1e-2f;
+      plain[which].f32()[i] = x + h;
+      const double up = Loss(op, plain);
+      plain[which].f32()[i] = x - h;
+      const double down = Loss(op, plain);
+      plain[which].f32()[i] = x;
+      const double expected = (up - down) / (2 * static_cast<double>(h));
+      ASSERT_NEAR(grad.f32()[i], expected, tolerance * (1 + std::fabs(expected))) << "input " << which << " element " << i;
+    }
+  }
+}
+
+TEST(OpGradients, LinearFlowsToInputWeightAndBias) {
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Linear(c, in[0], in[1], in[2]); },
+                  {Noise({2, 3, 5}, 1), Noise({7, 5}, 2), Noise({7}, 3)});
+}
+
+TEST(OpGradients, LinearFlowsThroughAFrozenQuantizedWeight) {
+  // The forward pass rounds its input, so differences of it say little; the gradient is that of the unpacked weight.
+  const Tensor weight = Noise({9, 33}, 2);
+  const Tensor packed = *PackQ8(weight);
+  Arena arena;
+  Context ctx(&arena);
+  Tape tape;
+  ctx.set_tape(&tape);
+  Tensor x = Noise({1, 33}, 1);
+  x.set_grad_slot(std::make_shared<GradSlot>());
+  const Tensor y = Linear(ctx, x, packed, {});
+  const Tensor loss = Linear(ctx, y, *Tensor::FromFloats({1, 9}, std::vector<float>(9, 1.0f)), {});
+  ASSERT_TRUE(tape.Run(ctx, loss).ok()) << ctx.status().message();
+  std::vector<float> row(33), expected(33);
+  for (int64_t r = 0; r < 9; ++r) {
+    UnpackQ8Row(packed, r, row.data());
+    for (int64_t c = 0; c < 33; ++c) expected[c] += row[c];
+  }
+  for (int64_t c = 0; c < 33; ++c) EXPECT_NEAR(x.grad_slot()->grad.f32()[c], expected[c], 1e-4);
+}
+
+TEST(OpGradients, SumsAndProductsFlowToBothSides) {
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Add(c, in[0], in[1]); }, {Noise({3, 5}, 1), Noise({3, 5}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Add(c, in[0], in[1]); }, {Noise({3, 5}, 1), Noise({5}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Mul(c, in[0], in[1]); }, {Noise({3, 5}, 1), Noise({3, 5}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Scale(c, in[0], -2.5f); }, {Noise({3, 5}, 1)});
+}
+
+TEST(OpGradients, AValueUsedTwiceGetsBothGradients) {
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Mul(c, in[0], Add(c, in[0], in[0])); }, {Noise({2, 3}, 1)}, 5e-3);
+}
+
+TEST(OpGradients, ActivationsHaveTheirDerivatives) {
+  for (const Activation f : {Activation::kGelu, Activation::kGeluTanh, Activation::kSilu, Activation::kTanh, Activation::kSigmoid}) {
+    ExpectGradients([f](Context& c, const std::vector<Tensor>& in) { return Activate(c, in[0], f); }, {Noise({4, 9}, 5)});
+  }
+}
+
+TEST(OpGradients, SoftmaxAndNorms) {
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Softmax(c, in[0]); }, {Noise({3, 7}, 1)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return LayerNorm(c, in[0], in[1], in[2], 1e-5f); },
+                  {Noise({3, 11}, 1), Noise({11}, 2), Noise({11}, 3)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return RmsNorm(c, in[0], in[1], 1e-5f); },
+                  {Noise({3, 11}, 1), Noise({11}, 2)});
+}
+
+TEST(OpGradients, LookupsAddUpRepeatedRows) {
+  const Tensor ids = Ints({2, 3}, {1, 4, 1, 0, 1, 4});
+  ExpectGradients([ids](Context& c, const std::vector<Tensor>& in) { return Embedding(c, ids, in[0]); }, {Noise({5, 3}, 1)});
+  const Tensor rows = Ints({3}, {5, 0, 5});
+  ExpectGradients([rows](Context& c, const std::vector<Tensor>& in) { return SelectRows(c, in[0], rows); }, {Noise({2, 3, 4}, 1)});
+}
+
+TEST(OpGradients, SplitPartsFlowBackToTheirColumns) {
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) {
+    const std::vector<Tensor> parts = Split(c, in[0], 3);
+    return Mul(c, parts[0], Add(c, parts[1], Scale(c, parts[2], 3)));
+  }, {Noise({2, 9}, 1)});
+}
+
+TEST(OpGradients, RotaryTurnsGradientsBack) {
+  Tensor cos = *Tensor::Allocate({4, 2}), sin = *Tensor::Allocate({4, 2});
+  for (int i = 0; i < 8; ++i) cos.f32()[i] = std::cos(0.3f * i), sin.f32()[i] = std::sin(0.3f * i);
+  ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return Rotary(c, in[0], cos, sin, 2); }, {Noise({2, 2, 12}, 1)});
+}
+
+TEST(OpGradients, AttentionOfEveryKind) {
+  const auto attention = [](AttentionSpec spec) {
+    return [spec](Context& c, const std::vector<Tensor>& in) {
+      AttentionSpec s = spec;
+      if (in.size() > 3) s.bias = in[3];
+      return Attention(c, in[0], in[1], in[2], s);
+    };
+  };
+  AttentionSpec plain{.heads = 2, .kv_heads = 2, .scale = 0.7f};
+  const std::vector<Tensor> self{Noise({2, 5, 6}, 1), Noise({2, 5, 6}, 2), Noise({2, 5, 6}, 3)};
+  ExpectGradients(attention(plain), self);
+  AttentionSpec causal = plain;
+  causal.causal = true;
+  ExpectGradients(attention(causal), self);
+  causal.window = 2;
+  ExpectGradients(attention(causal), self);
+  AttentionSpec capped = plain;
+  capped.softcap = 1.5f;
+  ExpectGradients(attention(capped), self);
+  AttentionSpec masked = plain;
+  masked.key_mask = *Tensor::Allocate({2, 5}, DType::kU8);
+  for (int i = 0; i < 10; ++i) static_cast<uint8_t*>(masked.key_mask.data())[i] = i != 3 && i < 8;
+  ExpectGradients(attention(masked), self);
+  ExpectGradients(attention(plain), {self[0], self[1], self[2], Noise({2, 5, 5}, 4)});
+  AttentionSpec grouped{.heads = 4, .kv_heads = 2, .scale = 0.5f};
+  ExpectGradients(attention(grouped), {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
+}
+
+TEST(OpGradients, LossesFlowToLogits) {
+  const Tensor targets = Ints({4}, {2, kIgnoreTarget, 0, 4});
+  for (const float smoothing : {0.0f, 0.1f}) {
+    ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return CrossEntropy(c, in[0], targets, smoothing); }, {Noise({4, 5}, 1)});
+  }
+  const Tensor hot = *Tensor::FromFloats({2, 3}, std::vector<float>{1, 0, 0, 1, 1, 0});
+  ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return BinaryCrossEntropy(c, in[0], hot); }, {Noise({2, 3}, 1)});
+  ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return MeanSquaredError(c, in[0], hot); }, {Noise({2, 3}, 1)});
+}
+
+TEST(OpGradients, DropoutScalesTheSameElementsBothWays) {
+  const auto op = [](Context& c, const std::vector<Tensor>& in) {
+    c.set_dropout(0.4f, 11);
+    return Dropout(c, in[0]);
+  };
+  ExpectGradients(op, {Noise({6, 20}, 1)});
+}
+
+TEST(Ops, RefuseShapesThatDoNotMatch) {
+  Arena arena;
+  const auto refused = [&](const std::function<void(Context&)>& call) {
+    Context ctx(&arena);
+    call(ctx);
+    return !ctx.ok() && ctx.status().code() == StatusCode::kInvalidArgument;
+  };
+  const Tensor a = Noise({2, 3}, 1), b = Noise({4, 5}, 2), row = Noise({4}, 3);
+  EXPECT_TRUE(refused([&](Context& c) { Linear(c, a, b, {}); }));
+  EXPECT_TRUE(refused([&](Context& c) { Linear(c, a, Noise({4, 3}, 1), a); }));
+  EXPECT_TRUE(refused([&](Context& c) { Add(c, a, b); }));
+  EXPECT_TRUE(refused([&](Context& c) { Mul(c, a, b); }));
+  EXPECT_TRUE(refused([&](Context& c) { LayerNorm(c, a, row, {}, 1e-5f); }));
+  EXPECT_TRUE(refused([&](Context& c) { RmsNorm(c, a, row, 1e-5f); }));
+  EXPECT_TRUE(refused([&](Context& c) { Split(c, a, 2); }));
+  EXPECT_TRUE(refused([&](Context& c) { Embedding(c, Ints({2}, {0, 4}), b); }));
+  EXPECT_TRUE(refused([&](Context& c) { Embedding(c, Ints({2}, {0, -1}), b); }));
+  EXPECT_TRUE(refused([&](Context& c) { SelectRows(c, a, Ints({1}, {2})); }));
+  EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({2}, {0, 3})); }));
+  EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({1}, {0})); }));
+  EXPECT_TRUE(refused([&](Context& c) { Attention(c, Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), {.heads = 4, .kv_heads = 4}); }));
+  EXPECT_TRUE(refused([&](Context& c) { Attention(c, Noise({1, 3, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), {.heads = 2, .kv_heads = 2, .causal = true}); }));
+}
+
+TEST(Ops, AFailedContextMakesLaterOpsDoNothing) {
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor x = Add(ctx, Noise({2, 3}, 1), Noise({4, 5}, 2));
+  const std::string first = ctx.status().message();
+  EXPECT_FALSE(LayerNorm(ctx, Activate(ctx, x, Activation::kGelu), Noise({3}, 1), {}, 1e-5f));
+  EXPECT_EQ(ctx.status().message(), first);
+}
+
+TEST(Ops, AnEmptyBatchGivesAnEmptyResult) {
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor y = Linear(ctx, Noise({0, 3}, 1), Noise({4, 3}, 2), {});
+  EXPECT_TRUE(ctx.ok());
+  EXPECT_EQ(y.shape(), Shape({0, 4}));
+}
+
+}  // namespace
+}  // namespace sotto
