@@ -38,8 +38,9 @@ void SumRows(const float* x, float* sum, int64_t rows, int64_t columns, ThreadPo
 // The sum of squares in double, the same for any number of threads.
 double SumSquares(const float* x, int64_t count, ThreadPool* pool);
 
-// Inverted dropout: y[i] = keep_i ? x[i] / (1 - p) : 0, where keep_i is a pure function of (seed, i)
-// drawn as core/base/random.h's Mix64 gives it, so that the backward pass needs no stored mask.
+// Inverted dropout: y[i] = keep_i ? x[i] / (1 - p) : 0, where keep_i is a pure function of (seed, i),
+// (Mix64(seed + i * 0x9E3779B97F4A7C15) >> 40) * 2^-24 >= p with core/base/random.h's Mix64, so that the
+// backward pass needs no stored mask.
 void Dropout(const float* x, float p, uint64_t seed, float* y, int64_t count, ThreadPool* pool);
 // dx[i] += keep_i ? dy[i] / (1 - p) : 0
 void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count, ThreadPool* pool);
