@@ -82,7 +82,7 @@ Result<Shape> ParseShape(const Json& value) {
   std::vector<int64_t> dims;
   for (const Json& item : value.items()) {
     if (!item.is_int()) {
-      return InvalidFile(StrCat("its shape has ", item.Dump(), ", which is not an integer"));
+      return InvalidFile(StrCat("its shape has ", item.Dump(), ", which is not a 64-bit integer"));
     }
     if (item.as_int() < 0) {
       return InvalidFile(StrCat("its shape has ", item.as_int(), ", which is negative"));
