@@ -1,0 +1,409 @@
+// C = op(A) op(B): packed panels and a register tile (Goto & van de Geijn, "Anatomy of
+// high-performance matrix multiplication", 2008), or streaming loops where C has few rows.
+//
+// Every element of C sums over k in the same order whatever the number of threads: K is cut into
+// blocks of kDepth; within a block one chain of multiply-adds from zero; the blocks in order.
+#include "core/kernels/matmul.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/kernels/targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/matmul_f32.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+#include "core/kernels/relaxed_simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sotto {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using D4 = hn::CappedTag<float, 4>;
+using V = hn::Vec<D>;
+
+constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(D()));
+// The register tile is kTileRows x (2 vectors): 12 sums in machines of 16 registers, 28 in those of
+// 32 (two vectors of B and one broadcast of A beside them).
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr int kTileRows = 14;
+#else
+constexpr int kTileRows = 6;
+#endif
+constexpr int64_t kTileColumns = 2 * kLanes;
+constexpr int64_t kDepth = 256;        // k of a block
+constexpr int64_t kWidth = 1024;       // columns of B packed at once: kDepth * kWidth floats = 1 MiB
+constexpr int64_t kColumnRows = 4 * kTileRows;  // up to this many rows the columns are shared out
+
+// `out` [depth, width] from `in` with in[i, k] at in[k * stride + i]; the columns beyond `count` are 0.
+void PackAlong(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int64_t depth,
+               int64_t width, float* HWY_RESTRICT out) {
+  const D d;
+  for (int64_t k = 0; k < depth; ++k, in += stride, out += width) {
+    int64_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(d, in + i), d, out + i);
+    for (; i < count; ++i) out[i] = in[i];
+    for (; i < width; ++i) out[i] = 0;
+  }
+}
+
+// Four rows of four turned: out[k * width + i] = in[i * stride + k].
+HWY_INLINE void Turn4x4(const float* HWY_RESTRICT in, int64_t stride, int64_t width,
+                        float* HWY_RESTRICT out) {
+  const D4 d;
+  const hn::Repartition<double, D4> d2;
+  const auto r0 = hn::LoadU(d, in), r1 = hn::LoadU(d, in + stride);
+  const auto r2 = hn::LoadU(d, in + 2 * stride), r3 = hn::LoadU(d, in + 3 * stride);
+  const auto a = hn::BitCast(d2, hn::InterleaveLower(d, r0, r1));  // 00 10 01 11
+  const auto b = hn::BitCast(d2, hn::InterleaveLower(d, r2, r3));  // 20 30 21 31
+  const auto e = hn::BitCast(d2, hn::InterleaveUpper(d, r0, r1));
+  const auto f = hn::BitCast(d2, hn::InterleaveUpper(d, r2, r3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, a, b)), d, out);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, a, b)), d, out + width);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, e, f)), d, out + 2 * width);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, e, f)), d, out + 3 * width);
+}
+
+// `out` [depth, width] from `in` with in[i, k] at in[i * stride + k]; the columns beyond `count` are 0.
+void PackAcross(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int64_t depth,
+                int64_t width, float* HWY_RESTRICT out) {
+  if (count < width) std::memset(out, 0, static_cast<size_t>(depth * width) * sizeof(float));
+  const int64_t whole = count < 4 ? 0 : depth / 4 * 4;
+  for (int64_t k = 0; k < whole; k += 4) {
+    for (int64_t i = 0; i < count; i += 4) {
+      const int64_t row = std::min(i, count - 4);  // the last four may overlap those before
+      Turn4x4(in + row * stride + k, stride, width, out + k * width + row);
+    }
+  }
+  for (int64_t k = whole; k < depth; ++k) {
+    for (int64_t i = 0; i < count; ++i) out[k * width + i] = in[i * stride + k];
+  }
+}
+
+// A panel of `rows` rows of op(A): out [depth, rows].
+void PackA(const GemmArgs& g, int64_t row, int64_t rows, int64_t k, int64_t depth, float* out) {
+  if (g.trans_a) {
+    PackAlong(g.a + k * g.lda + row, g.lda, rows, depth, rows, out);
+  } else {
+    PackAcross(g.a + row * g.lda + k, g.lda, rows, depth, rows, out);
+  }
+}
+
+// A panel of kTileColumns columns of op(B): out [depth, kTileColumns], zero beyond n.
+void PackB(const GemmArgs& g, int64_t column, int64_t k, int64_t depth, float* out) {
+  const int64_t columns = std::min(kTileColumns, g.n - column);
+  if (g.trans_b) {
+    PackAcross(g.b + column * g.ldb + k, g.ldb, columns, depth, kTileColumns, out);
+  } else {
+    PackAlong(g.b + k * g.ldb + column, g.ldb, columns, depth, kTileColumns, out);
+  }
+}
+
+// c [kRows, kTileColumns] = a b (+ c), a packed [depth, kRows], b packed [depth, kTileColumns].
+template <int kRows>
+HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, int64_t depth,
+                       float* HWY_RESTRICT c, int64_t ldc, bool add) {
+  const D d;
+  V sum[kRows][2];
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Zero(d);
+  for (int64_t k = 0; k < depth; ++k) {
+    const V b0 = hn::Load(d, b), b1 = hn::Load(d, b + kLanes);
+    b += kTileColumns;
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      const V ai = hn::Set(d, a[i]);
+      sum[i][0] = FastMulAdd(ai, b0, sum[i][0]);
+      sum[i][1] = FastMulAdd(ai, b1, sum[i][1]);
+    }
+    a += kRows;
+  }
+  if (add) {
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      float* row = c + i * ldc;
+      hn::StoreU(hn::Add(hn::LoadU(d, row), sum[i][0]), d, row);
+      hn::StoreU(hn::Add(hn::LoadU(d, row + kLanes), sum[i][1]), d, row + kLanes);
+    }
+  } else {
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      hn::StoreU(sum[i][0], d, c + i * ldc);
+      hn::StoreU(sum[i][1], d, c + i * ldc + kLanes);
+    }
+  }
+}
+
+using TileFunction = void (*)(const float*, const float*, int64_t, float*, int64_t, bool);
+constexpr TileFunction kTiles[] = {
+    nullptr,  Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>,
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+    Tile<7>,  Tile<8>, Tile<9>, Tile<10>, Tile<11>, Tile<12>, Tile<13>, Tile<14>,
+#endif
+};
+
+// One tile of C from packed panels, where K's block begins at `k`. At the right edge the tile goes
+// through a buffer.
+void Multiply(const GemmArgs& g, const float* a, const float* b, int64_t row, int64_t rows,
+              int64_t column, int64_t k, int64_t depth) {
+  const bool add = k > 0 || g.beta != 0;
+  const int64_t columns = std::min(kTileColumns, g.n - column);
+  float* c = g.c + row * g.ldc + column;
+  if (columns == kTileColumns) {
+    kTiles[rows](a, b, depth, c, g.ldc, add);
+  } else {
+    alignas(64) float edge[kTileRows * kTileColumns];
+    kTiles[rows](a, b, depth, edge, kTileColumns, false);
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* from = edge + i * kTileColumns;
+      float* to = c + i * g.ldc;
+      for (int64_t j = 0; j < columns; ++j) to[j] = add ? to[j] + from[j] : from[j];
+    }
+  }
+  if (g.bias == nullptr || k + depth < g.k) return;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) c[i * g.ldc + j] += g.bias[column + j];
+  }
+}
+
+// Rows first..first+rows-1, at most kColumnRows: they are packed once, and each tile's worth of
+// columns is packed by the thread that multiplies it.
+void ShareColumns(const GemmArgs& g, int64_t first, int64_t rows, ThreadPool* pool) {
+  alignas(64) float a[kColumnRows * kDepth];
+  const int64_t panels = (g.n + kTileColumns - 1) / kTileColumns;
+  for (int64_t k = 0; k < g.k; k += kDepth) {
+    const int64_t depth = std::min(kDepth, g.k - k);
+    for (int64_t i = 0; i < rows; i += kTileRows) {
+      PackA(g, first + i, std::min<int64_t>(kTileRows, rows - i), k, depth, a + i * depth);
+    }
+    ParallelFor(pool, panels, 1, [&](int64_t begin, int64_t end) {
+      alignas(64) float b[kTileColumns * kDepth];
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t column = panel * kTileColumns;
+        PackB(g, column, k, depth, b);
+        for (int64_t i = 0; i < rows; i += kTileRows) {
+          Multiply(g, a + i * depth, b, first + i, std::min<int64_t>(kTileRows, rows - i), column,
+                   k, depth);
+        }
+      }
+    });
+  }
+}
+
+// Many rows: kWidth columns of B are packed once for all threads, and each panel of A by the thread
+// that multiplies it. `packed` holds kDepth * kWidth floats.
+void ShareRows(const GemmArgs& g, float* packed, ThreadPool* pool) {
+  const int64_t row_panels = (g.m + kTileRows - 1) / kTileRows;
+  for (int64_t left = 0; left < g.n; left += kWidth) {
+    const int64_t right = std::min(left + kWidth, g.n);
+    const int64_t panels = (right - left + kTileColumns - 1) / kTileColumns;
+    for (int64_t k = 0; k < g.k; k += kDepth) {
+      const int64_t depth = std::min(kDepth, g.k - k);
+      ParallelFor(pool, panels, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t p = begin; p < end; ++p) {
+          PackB(g, left + p * kTileColumns, k, depth, packed + p * kTileColumns * depth);
+        }
+      });
+      ParallelFor(pool, row_panels, 1, [&](int64_t begin, int64_t end) {
+        alignas(64) float a[kTileRows * kDepth];
+        for (int64_t r = begin; r < end; ++r) {
+          const int64_t row = r * kTileRows, rows = std::min<int64_t>(kTileRows, g.m - row);
+          PackA(g, row, rows, k, depth, a);
+          for (int64_t p = 0; p < panels; ++p) {
+            Multiply(g, a, packed + p * kTileColumns * depth, row, rows, left + p * kTileColumns, k,
+                     depth);
+          }
+        }
+      });
+    }
+  }
+}
+
+// Inner products of kRows rows of A with kColumns rows of B (as stored), both contiguous along k.
+template <int kRows, int kColumns>
+HWY_INLINE void Inner(const GemmArgs& g, int64_t row, int64_t column) {
+  const D d;
+  V sum[kRows][kColumns];
+  const float* HWY_RESTRICT a = g.a + row * g.lda;
+  const float* HWY_RESTRICT b = g.b + column * g.ldb;
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kColumns; ++j) sum[i][j] = hn::Zero(d);
+  }
+  int64_t k = 0;
+  for (; k + kLanes <= g.k; k += kLanes) {
+    V bj[kColumns];
+    for (int j = 0; j < kColumns; ++j) bj[j] = hn::LoadU(d, b + j * g.ldb + k);
+    for (int i = 0; i < kRows; ++i) {
+      const V ai = hn::LoadU(d, a + i * g.lda + k);
+      for (int j = 0; j < kColumns; ++j) sum[i][j] = FastMulAdd(ai, bj[j], sum[i][j]);
+    }
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kColumns; ++j) {
+      float total = hn::ReduceSum(d, sum[i][j]);
+      for (int64_t t = k; t < g.k; ++t) total += a[i * g.lda + t] * b[j * g.ldb + t];
+      float* c = g.c + (row + i) * g.ldc + column + j;
+      if (g.beta != 0) total += *c;
+      *c = g.bias == nullptr ? total : total + g.bias[column + j];
+    }
+  }
+}
+
+template <int kRows>
+HWY_NOINLINE void InnerRows(const GemmArgs& g, int64_t row, int64_t begin, int64_t end) {
+  constexpr int kColumns = kRows <= 2 ? 4 : 2;
+  int64_t j = begin;
+  for (; j + kColumns <= end; j += kColumns) Inner<kRows, kColumns>(g, row, j);
+  for (; j < end; ++j) Inner<kRows, 1>(g, row, j);
+}
+
+constexpr int kStreamRows = 5;  // up to this many rows of C, B is read once and never packed
+
+// A [m, k] by rows, B stored [n, k].
+void StreamInner(const GemmArgs& g, ThreadPool* pool) {
+  const int64_t grain = std::max<int64_t>(4, (16384 / std::max<int64_t>(1, g.k) + 3) / 4 * 4);
+  ParallelFor(pool, (g.n + 3) / 4, grain / 4, [&](int64_t first, int64_t last) {
+    const int64_t begin = first * 4, end = std::min(last * 4, g.n);  // tiles of 4 in any split
+    switch (g.m) {
+      case 1: return InnerRows<1>(g, 0, begin, end);
+      case 2: return InnerRows<2>(g, 0, begin, end);
+      case 3: return InnerRows<3>(g, 0, begin, end);
+      case 4: return InnerRows<4>(g, 0, begin, end);
+      default: return InnerRows<5>(g, 0, begin, end);
+    }
+  });
+}
+
+// kRows rows of C over columns begin..end-1 where B is stored [k, n]: two vectors of columns at a
+// time, down all of k.
+template <int kRows>
+HWY_NOINLINE void OuterRows(const GemmArgs& g, int64_t begin, int64_t end) {
+  const D d;
+  const int64_t a_row = g.trans_a ? 1 : g.lda, a_k = g.trans_a ? g.lda : 1;
+  int64_t j = begin;
+  for (; j + kTileColumns <= end; j += kTileColumns) {
+    V sum[kRows][2];
+    for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Zero(d);
+    const float* HWY_RESTRICT a = g.a;
+    const float* HWY_RESTRICT b = g.b + j;
+    for (int64_t k = 0; k < g.k; ++k, a += a_k, b += g.ldb) {
+      const V b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + kLanes);
+      for (int i = 0; i < kRows; ++i) {
+        const V ai = hn::Set(d, a[i * a_row]);
+        sum[i][0] = FastMulAdd(ai, b0, sum[i][0]);
+        sum[i][1] = FastMulAdd(ai, b1, sum[i][1]);
+      }
+    }
+    for (int i = 0; i < kRows; ++i) {
+      for (int h = 0; h < 2; ++h) {
+        float* c = g.c + i * g.ldc + j + h * kLanes;
+        V v = sum[i][h];
+        if (g.beta != 0) v = hn::Add(v, hn::LoadU(d, c));
+        if (g.bias != nullptr) v = hn::Add(v, hn::LoadU(d, g.bias + j + h * kLanes));
+        hn::StoreU(v, d, c);
+      }
+    }
+  }
+  for (; j < end; ++j) {
+    for (int i = 0; i < kRows; ++i) {
+      float total = 0;
+      for (int64_t k = 0; k < g.k; ++k) total += g.a[i * a_row + k * a_k] * g.b[k * g.ldb + j];
+      float* c = g.c + i * g.ldc + j;
+      if (g.beta != 0) total += *c;
+      *c = g.bias == nullptr ? total : total + g.bias[j];
+    }
+  }
+}
+
+void StreamOuter(const GemmArgs& g, ThreadPool* pool) {
+  const int64_t strips = (g.n + kTileColumns - 1) / kTileColumns;
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, g.k * kTileColumns));
+  ParallelFor(pool, strips, grain, [&](int64_t first, int64_t last) {
+    const int64_t begin = first * kTileColumns, end = std::min(last * kTileColumns, g.n);
+    switch (g.m) {
+      case 1: return OuterRows<1>(g, begin, end);
+      case 2: return OuterRows<2>(g, begin, end);
+      case 3: return OuterRows<3>(g, begin, end);
+      case 4: return OuterRows<4>(g, begin, end);
+      default: return OuterRows<5>(g, begin, end);
+    }
+  });
+}
+
+void GemmTarget(const GemmArgs& g, float* packed, ThreadPool* pool) {
+  if (g.m <= kStreamRows && g.trans_b && !g.trans_a) return StreamInner(g, pool);
+  if (g.m <= kStreamRows && !g.trans_b) return StreamOuter(g, pool);
+  if (g.m * g.n * g.k <= 48 * 48 * 48) pool = nullptr;  // sooner done than shared
+  if (g.m > kColumnRows && packed != nullptr) return ShareRows(g, packed, pool);
+  for (int64_t row = 0; row < g.m; row += kColumnRows) {
+    ShareColumns(g, row, std::min(kColumnRows, g.m - row), pool);
+  }
+}
+
+int64_t PackedFloats(int64_t m) { return m > kColumnRows ? kDepth * kWidth : 0; }
+
+const char* TargetOfBuild() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace sotto
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sotto {
+namespace {
+
+HWY_EXPORT(GemmTarget);
+HWY_EXPORT(PackedFloats);
+HWY_EXPORT(TargetOfBuild);
+
+// Memory for the packed part of B, kept by the calling thread for its next product.
+struct PackBuffer {
+  float* data = nullptr;
+  int64_t floats = 0;
+  ~PackBuffer() { std::free(data); }
+  float* Reserve(int64_t want) {
+    if (want > floats) {
+      std::free(data);
+      data = static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(want) * sizeof(float)));
+      floats = data == nullptr ? 0 : want;
+    }
+    return data;
+  }
+};
+thread_local PackBuffer pack_buffer;
+
+void FinishEmptySum(const GemmArgs& g) {
+  for (int64_t i = 0; i < g.m; ++i) {
+    for (int64_t j = 0; j < g.n; ++j) {
+      float& c = g.c[i * g.ldc + j];
+      c = (g.beta != 0 ? c : 0) + (g.bias == nullptr ? 0 : g.bias[j]);
+    }
+  }
+}
+
+}  // namespace
+
+void Gemm(const GemmArgs& args, ThreadPool* pool) {
+  if (args.m <= 0 || args.n <= 0) return;
+  if (args.k <= 0) return FinishEmptySum(args);
+  // Without memory for packing (null) the product goes a few rows at a time.
+  const int64_t floats = HWY_DYNAMIC_DISPATCH(PackedFloats)(args.m);
+  HWY_DYNAMIC_DISPATCH(GemmTarget)(args, floats == 0 ? nullptr : pack_buffer.Reserve(floats), pool);
+}
+
+const char* KernelTarget() {
+#if SOTTO_RELAXED_SIMD
+  return "WASM relaxed";
+#else
+  return HWY_DYNAMIC_DISPATCH(TargetOfBuild)();
+#endif
+}
+
+}  // namespace sotto
+#endif  // HWY_ONCE
