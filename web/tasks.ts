@@ -1,0 +1,162 @@
+import type { CallOptions } from './protocol.ts';
+import type { TokenStream } from './stream.ts';
+import type { TokenizerCalls } from './tokenizer.ts';
+import type { Variant } from './variants.ts';
+
+/** The tasks, by Hugging Face's names, and the aliases that it has for them. */
+export type TaskName =
+  | 'text-classification'
+  | 'sentiment-analysis'
+  | 'text-generation'
+  | 'fill-mask'
+  | 'feature-extraction';
+
+/** Two texts that are read as one input: a premise and a hypothesis, a question and a passage. */
+export interface TextPair {
+  text: string;
+  text_pair: string;
+}
+
+/** Options of a text classification. */
+export interface ClassifyOptions extends CallOptions {
+  /** How many labels to give, best first, as a list for each text; `null`: all. Left out: the best one. */
+  top_k?: number | null;
+  /** How logits become scores. Default: softmax, or sigmoid where the labels do not exclude each other. */
+  function_to_apply?: 'softmax' | 'sigmoid' | 'none';
+  /** Whether a text that is too long for the model is cut (default), or an error. */
+  truncation?: boolean;
+}
+
+/** One label of a text, with its score. */
+export interface Classification {
+  label: string;
+  score: number;
+}
+
+/** Options of filling masks. */
+export interface FillMaskOptions extends CallOptions {
+  /** How many tokens to propose for each mask (default 5). */
+  top_k?: number;
+  /** Only these tokens compete. */
+  targets?: readonly string[];
+}
+
+/** One token that fits where the mask is. */
+export interface FilledMask {
+  score: number;
+  /** The token's id. */
+  token: number;
+  token_str: string;
+  /** The whole text with the mask filled. */
+  sequence: string;
+}
+
+/** Options of a feature extraction. */
+export interface FeatureOptions extends CallOptions {
+  /** `none` (default): a vector for each token; `mean`: their average; `cls`: the first token's. */
+  pooling?: 'none' | 'mean' | 'cls';
+  /** Whether vectors are scaled to length 1 (default: no). */
+  normalize?: boolean;
+  /** Whether a text that is too long for the model is cut (default), or an error. */
+  truncation?: boolean;
+}
+
+/** Numbers with their extents, row-major. */
+export interface Features {
+  /** `[1, tokens, hidden]`, or `[1, hidden]` when pooled. */
+  dims: readonly number[];
+  data: Float32Array<ArrayBuffer>;
+}
+
+/** Options of a text generation, by Hugging Face's names; the model's generation_config.json has the defaults. */
+export interface GenerateOptions extends CallOptions {
+  /** At most so many tokens (default 256). */
+  max_new_tokens?: number;
+  /** Draw at random (`true`), or take the likeliest token each time (`false`, the default). */
+  do_sample?: boolean;
+  /** Above 1 flattens the distribution, below 1 sharpens it. */
+  temperature?: number;
+  /** Keep the k likeliest tokens (default 50); 0: all. */
+  top_k?: number;
+  /** Keep the likeliest tokens that together reach this probability. */
+  top_p?: number;
+  /** Keep the tokens that are at least so many times as likely as the likeliest. */
+  min_p?: number;
+  /** Above 1 discourages tokens that were seen before. */
+  repetition_penalty?: number;
+  /** The same seed draws the same text. Left out: a new one for each call. */
+  seed?: number;
+  /** Texts that end the generation; they are not part of the result. */
+  stop?: string | readonly string[];
+  /** Tokens that end the generation. Default: the model's own. */
+  eos_token_id?: number | readonly number[];
+  /** Whether `generated_text` begins with the prompt (default), as Hugging Face's does. Streams never do. */
+  return_full_text?: boolean;
+}
+
+/** One generated text. */
+export interface GeneratedText {
+  generated_text: string;
+}
+
+/** What a loaded model tells of itself. */
+export interface ModelInfo {
+  /** The build of the engine that runs it. */
+  variant: Variant;
+  /** Threads that compute. */
+  threads: number;
+  /** Bytes of weights as downloaded. */
+  bytes: number;
+  /** config.json. */
+  config: Readonly<Record<string, unknown>>;
+}
+
+/** What every pipeline has. Unlike Python's, it must be disposed of: a worker and its memory hang on it. */
+export interface Pipeline extends AsyncDisposable {
+  /** The task, by its own name even where an alias was asked for. */
+  readonly task: TaskName;
+  /** The model's tokenizer. It ends with the pipeline. */
+  readonly tokenizer: TokenizerCalls;
+  readonly model: ModelInfo;
+  /** Frees the model. Calls that are under way reject; a second call does nothing. */
+  dispose(): Promise<void>;
+}
+
+/** Sorts texts into the model's labels. */
+export interface TextClassificationPipeline extends Pipeline {
+  (text: string | TextPair, options?: ClassifyOptions): Promise<Classification[]>;
+  (
+    texts: readonly (string | TextPair)[],
+    options: ClassifyOptions & { top_k: number | null },
+  ): Promise<Classification[][]>;
+  (texts: readonly (string | TextPair)[], options?: ClassifyOptions): Promise<Classification[]>;
+}
+
+/** Proposes tokens for the mask token of a text (`tokenizer.mask_token`); several masks give a list for each. */
+export interface FillMaskPipeline extends Pipeline {
+  (text: string, options?: FillMaskOptions): Promise<FilledMask[] | FilledMask[][]>;
+  (texts: readonly string[], options?: FillMaskOptions): Promise<(FilledMask[] | FilledMask[][])[]>;
+}
+
+/** Turns texts into vectors. */
+export interface FeatureExtractionPipeline extends Pipeline {
+  (text: string, options?: FeatureOptions): Promise<Features>;
+  (texts: readonly string[], options?: FeatureOptions): Promise<Features[]>;
+}
+
+/** Continues texts. */
+export interface TextGenerationPipeline extends Pipeline {
+  (prompt: string, options?: GenerateOptions): Promise<GeneratedText[]>;
+  (prompts: readonly string[], options?: GenerateOptions): Promise<GeneratedText[][]>;
+  /** Continues a text and gives each token as soon as it is there. */
+  stream(prompt: string, options?: Omit<GenerateOptions, 'return_full_text'>): TokenStream;
+}
+
+/** The pipeline of each task. */
+export interface Pipelines {
+  'text-classification': TextClassificationPipeline;
+  'sentiment-analysis': TextClassificationPipeline;
+  'text-generation': TextGenerationPipeline;
+  'fill-mask': FillMaskPipeline;
+  'feature-extraction': FeatureExtractionPipeline;
+}

@@ -1,0 +1,42 @@
+import type { CallOptions } from './protocol.ts';
+
+/** Options of an encoding. */
+export interface EncodeOptions extends CallOptions {
+  /** A second text, encoded as the pair's other half. */
+  text_pair?: string;
+  /** Whether the tokens that the model expects around a text are added (default: yes). */
+  add_special_tokens?: boolean;
+  /** Whether special tokens written out in the text, such as `[MASK]`, become those tokens. Default: no, they are text. */
+  parse_special?: boolean;
+  /** Cut to this many tokens, special ones included. */
+  max_length?: number;
+}
+
+/** A text as tokens: one entry for each in every list. */
+export interface TextEncoding {
+  ids: Int32Array<ArrayBuffer>;
+  /** 0 for the first text and 1 for the second, as BERT counts segments. */
+  token_type_ids: Int32Array<ArrayBuffer>;
+  /** As the vocabulary spells them. */
+  tokens: string[];
+  /** Where each token came from in its text, in UTF-16 code units: `text.slice(begin, end)`. Added tokens have (0, 0). */
+  offsets: [begin: number, end: number][];
+  /** 1 for tokens that were added around the text. */
+  special_tokens_mask: Uint8Array<ArrayBuffer>;
+}
+
+/** Options of a decoding. */
+export interface DecodeOptions extends CallOptions {
+  /** Whether special tokens are left out (default: yes). */
+  skip_special_tokens?: boolean;
+}
+
+/** What a tokenizer does, be it alone or in a pipeline. */
+export interface TokenizerCalls {
+  encode(text: string, options?: EncodeOptions): Promise<TextEncoding>;
+  decode(ids: Int32Array | readonly number[], options?: DecodeOptions): Promise<string>;
+  /** How many ids there are, added tokens included. */
+  readonly vocab_size: number;
+  /** What to write where a word is missing, for models that fill masks. */
+  readonly mask_token: string | undefined;
+}
