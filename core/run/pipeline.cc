@@ -84,7 +84,7 @@ std::vector<std::string_view> TaskNames() {
 }
 
 Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files, const Options& options) {
-  std::unique_ptr<Pipeline> p(new Pipeline(options.threads));
+  std::unique_ptr<Pipeline> p(new Pipeline(options.pool ? options.pool : std::make_shared<ThreadPool>(options.threads)));
   const Task* found = nullptr;
   for (const Task& t : kTasks) {
     if (!task.empty() && (t.name == task || t.alias == task)) found = &t;
@@ -161,7 +161,7 @@ Result<Json> Pipeline::Classify(const Json& input, const Json& options) {
   }
   const auto one = [&](const Json& text) -> Result<Json> {
     SOTTO_ASSIGN_OR_RETURN(const Encoding encoding, EncodeText(text, truncate));
-    Context ctx(&arena_, &pool_);
+    Context ctx(&arena_, pool_.get());
     SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding));
     const std::span<const float> logits = output.logits.floats();
     std::vector<double> scores(logits.begin(), logits.end());
@@ -200,7 +200,7 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
       if (encoding.ids[i] == *mask) holes.push_back(static_cast<int64_t>(i));
     }
     if (holes.empty()) return InvalidArgument(StrCat("the text has no mask token: write ", tokenizer_->IdToToken(*mask), " where a word is missing"));
-    Context ctx(&arena_, &pool_);
+    Context ctx(&arena_, pool_.get());
     SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding));
     std::vector<Json> by_hole;
     for (const int64_t hole : holes) {
@@ -237,7 +237,7 @@ Result<Features> Pipeline::Extract(std::string_view text, const Json& options) {
   SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", true));
   if (pooling != "none" && pooling != "mean" && pooling != "cls") return InvalidArgument("'pooling' is one of none, mean, cls");
   SOTTO_ASSIGN_OR_RETURN(const Encoding encoding, EncodeText(Json::String(std::string(text)), truncate));
-  Context ctx(&arena_, &pool_);
+  Context ctx(&arena_, pool_.get());
   SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding));
   const Tensor& x = output.last_hidden_state;
   const int64_t tokens = x.dim(1), hidden = x.dim(2);
@@ -282,7 +282,7 @@ Result<Json> Pipeline::ExtractJson(const Json& input, const Json& options) {
 Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view prompt, const Json& options) {
   SOTTO_ASSIGN_OR_RETURN(GenerationOptions read, GenerationOptions::Read(options, generation_config_));
   SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(prompt, {.parse_special = false}));
-  return Generation::Start(*model_, *tokenizer_, &pool_, std::move(encoding.ids), std::move(read));
+  return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids), std::move(read));
 }
 
 Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {

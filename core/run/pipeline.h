@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/json.h"
@@ -26,6 +27,7 @@ class Pipeline {
   struct Options {
     WeightFormat format = WeightFormat::kAsStored;
     int threads = 1;
+    std::shared_ptr<ThreadPool> pool;  // shared with other pipelines; null: one of its own, of `threads`
   };
 
   // `task`: a name in TaskNames(), or empty to run the model without one.
@@ -46,10 +48,10 @@ class Pipeline {
   const Model& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   std::string_view task() const { return task_; }
-  ThreadPool* pool() { return &pool_; }
+  ThreadPool* pool() { return pool_.get(); }
 
  private:
-  explicit Pipeline(int threads) : pool_(threads) {}
+  explicit Pipeline(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)) {}
   Result<ModelOutput> Forward(Context& ctx, const Encoding& encoding) const;
   Result<Encoding> EncodeText(const Json& input, bool truncate) const;
   Result<Json> Classify(const Json& input, const Json& options);
@@ -64,7 +66,7 @@ class Pipeline {
   std::unique_ptr<Tokenizer> tokenizer_;
   Json generation_config_;
   Arena arena_;
-  ThreadPool pool_;
+  std::shared_ptr<ThreadPool> pool_;
 };
 
 // The tasks, and the aliases that Hugging Face has for them ("sentiment-analysis").
