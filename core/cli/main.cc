@@ -1,6 +1,7 @@
 // The sotto command: the library from a shell. Results are JSON on stdout, errors one sentence on
 // stderr with exit status 1, or 2 where the command itself was wrong.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
@@ -39,6 +40,9 @@ constexpr std::string_view kUsage =
 // A wrong command line, as against a command that failed.
 constexpr StatusCode kUsageError = StatusCode::kCancelled;
 Status Usage(std::string message) { return {kUsageError, std::move(message)}; }
+
+// Set by Ctrl+C: training then saves where it is and ends.
+volatile std::sig_atomic_t interrupted = 0;
 
 struct Arguments {
   std::vector<std::string> words;                        // what is no option
@@ -230,13 +234,20 @@ Status Quantize(const Arguments& args) {
 Status Train(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
   SOTTO_ASSIGN_OR_RETURN(const std::string out, args.Need("out"));
-  return TrainCommand(recipe, out, args.Threads(), [](std::string_view line) { std::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data()); });
+  ThreadPool pool(args.Threads());
+  std::signal(SIGINT, [](int) { interrupted = 1; });
+  std::signal(SIGTERM, [](int) { interrupted = 1; });
+  return TrainCommand(recipe, out, &pool, [](const std::string& line) {
+    std::fprintf(stderr, "%s\n", line.c_str());
+    return interrupted == 0;
+  });
 }
 
 Status Eval(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
-  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder, args.Threads()));
+  ThreadPool pool(args.Threads());
+  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder, {}, &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();
