@@ -1,0 +1,50 @@
+#include "core/text/vocabulary.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sotto {
+
+Result<Vocabulary> Vocabulary::FromJson(const Json& object) {
+  constexpr int64_t kMaxTokens = int64_t{1} << 22;
+  if (!object.is_object()) return InvalidFile("'vocab' must be an object of tokens and their ids");
+  const std::vector<Json::Member>& members = object.members();
+  if (static_cast<int64_t>(members.size()) > kMaxTokens) {
+    return Unsupported(StrCat("a vocabulary of ", members.size(), " tokens (at most 4194304)"));
+  }
+  // Ids may have gaps, but a stray huge one must not cost memory.
+  const int64_t max_id = std::max<int64_t>(int64_t{1} << 20, int64_t{4} * members.size());
+  std::vector<std::pair<int32_t, uint32_t>> order;  // id, member
+  order.reserve(members.size());
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < members.size(); ++i) {
+    const Json& id = members[i].second;
+    if (!id.is_int() || id.as_int() < 0 || id.as_int() > max_id) {
+      return InvalidFile(StrCat("the id of token '", members[i].first,
+                                "' must be an integer between 0 and ", max_id));
+    }
+    order.push_back({static_cast<int32_t>(id.as_int()), i});
+    bytes += members[i].first.size();
+  }
+  if (bytes > (size_t{1} << 30)) return Unsupported("a vocabulary of more than 1 GB");
+  std::sort(order.begin(), order.end());
+  Vocabulary v;
+  v.tokens_.Reserve(static_cast<uint32_t>(members.size()), bytes);
+  v.limit_ = order.empty() ? 0 : order.back().first + 1;
+  for (const auto& [id, member] : order) {
+    const std::string& token = members[member].first;
+    v.dense_ = v.dense_ && id == static_cast<int32_t>(v.tokens_.size());
+    v.tokens_.Intern(token);
+    v.longest_ = std::max(v.longest_, token.size());
+  }
+  if (!v.dense_) {
+    v.index_of_id_.assign(static_cast<size_t>(v.limit_), -1);
+    for (size_t i = 0; i < order.size(); ++i) {
+      v.ids_.push_back(order[i].first);
+      v.index_of_id_[static_cast<size_t>(order[i].first)] = static_cast<int32_t>(i);
+    }
+  }
+  return v;
+}
+
+}  // namespace sotto
