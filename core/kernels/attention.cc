@@ -1,0 +1,646 @@
+#include "core/kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+
+#include "core/base/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/attention.cc"
+#include "core/kernels/targets.h"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+#include "core/kernels/math-inl.h"
+#include "core/kernels/relaxed_simd.h"
+
+// What the targets share.
+#ifndef SOTTO_CORE_KERNELS_ATTENTION_ONCE_
+#define SOTTO_CORE_KERNELS_ATTENTION_ONCE_
+namespace sotto {
+namespace {
+
+constexpr int64_t kKeyBlock = 64;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The keys that query i sees, but for the key mask: [begin, end). Both grow with i.
+struct Range {
+  int64_t begin = 0, end = 0;
+};
+Range VisibleKeys(const AttentionArgs& a, int64_t i) {
+  if (!a.causal) return {0, a.keys};
+  const int64_t last = i + (a.keys - a.queries);
+  const int64_t end = std::clamp<int64_t>(last + 1, 0, a.keys);
+  const int64_t begin = a.window > 0 ? std::clamp<int64_t>(last - a.window + 1, 0, end) : 0;
+  return {begin, end};
+}
+
+float* RowOf(const HeadsView& view, int64_t batch, int64_t head, int64_t token) {
+  return view.data + batch * view.batch_stride + head * view.head_stride + token * view.token_stride;
+}
+
+int64_t KvHead(const AttentionArgs& a, int64_t head) { return head / (a.heads / a.kv_heads); }
+
+bool Masked(const AttentionArgs& a, int64_t batch, int64_t key) {
+  return a.key_mask != nullptr && a.key_mask[batch * a.keys + key] == 0;
+}
+
+// Row i of a [batch or 1, heads, queries, keys] array's part for one head.
+template <class T>
+T* ScoreRow(const AttentionArgs& a, T* data, int64_t batch, int64_t head, int64_t i) {
+  return data + ((batch * a.heads + head) * a.queries + i) * a.keys;
+}
+
+// Memory for one thread's tiles, aligned to a cache line; null when there is none.
+class Scratch {
+ public:
+  explicit Scratch(int64_t floats) {
+    if (floats < 0 || floats > (int64_t{1} << 28)) return;
+    raw_ = std::malloc(static_cast<size_t>(floats) * sizeof(float) + 64);
+  }
+  ~Scratch() { std::free(raw_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  float* data() const {
+    if (raw_ == nullptr) return nullptr;
+    return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(raw_) + 63) & ~uintptr_t{63});
+  }
+
+ private:
+  void* raw_ = nullptr;
+};
+
+}  // namespace
+}  // namespace sotto
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace sotto {
+namespace HWY_NAMESPACE {
+namespace {
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// Blocks of queries lie across the lanes: a tile is transposed, [keys or dims, queries], so that
+// the softmax over keys is vertical and keys and values are read where they are, one broadcast an
+// element. A block is kC vectors of queries wide.
+
+HWY_INLINE V Load(const float* p, size_t lanes) {
+  const D d;
+  return HWY_LIKELY(lanes == hn::Lanes(d)) ? hn::LoadU(d, p) : hn::LoadN(d, p, lanes);
+}
+
+HWY_INLINE void Store(V v, float* p, size_t lanes) {
+  const D d;
+  if (HWY_LIKELY(lanes == hn::Lanes(d))) {
+    hn::StoreU(v, d, p);
+  } else {
+    hn::StoreN(v, d, p, lanes);
+  }
+}
+
+// C[r, c] = or += sum_k A[r, k] B[k, c] for kR rows and kC vectors of columns, the last of `lanes`
+// lanes if kPartial. A[r, k] is a[r + k stride_a] if kAdjacentRows, else a[r stride_a + k].
+template <int kR, int kC, bool kAdjacentRows, bool kPartial>
+HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float* HWY_RESTRICT b, int64_t ldb,
+                     float* HWY_RESTRICT c, int64_t ldc, int64_t depth, bool add, size_t lanes) {
+  const D d;
+  const size_t n = hn::Lanes(d);
+  V sum[kR][kC];
+  for (int r = 0; r < kR; ++r) {
+    for (int j = 0; j < kC; ++j) sum[r][j] = hn::Zero(d);
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    V row[kC];
+    for (int j = 0; j < kC; ++j) row[j] = kPartial ? hn::LoadN(d, b + j * n, lanes) : hn::LoadU(d, b + j * n);
+    for (int r = 0; r < kR; ++r) {
+      const V s = hn::Set(d, kAdjacentRows ? a[r] : a[r * stride_a]);
+      for (int j = 0; j < kC; ++j) sum[r][j] = FastMulAdd(s, row[j], sum[r][j]);
+    }
+    a += kAdjacentRows ? stride_a : 1;
+    b += ldb;
+  }
+  for (int r = 0; r < kR; ++r) {
+    for (int j = 0; j < kC; ++j) {
+      float* to = c + r * ldc + j * n;
+      if (kPartial) {
+        hn::StoreN(add ? hn::Add(sum[r][j], hn::LoadN(d, to, lanes)) : sum[r][j], d, to, lanes);
+      } else {
+        hn::StoreU(add ? hn::Add(sum[r][j], hn::LoadU(d, to)) : sum[r][j], d, to);
+      }
+    }
+  }
+}
+
+template <int kC, bool kAdjacentRows, bool kPartial>
+HWY_INLINE void Panel(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c, int64_t ldc,
+                      int64_t rows, int64_t depth, bool add, size_t lanes) {
+  constexpr int kR = HWY_MAX_BYTES >= 64 ? 8 : 4;  // sums in half of the registers: 32 or 16
+  const int64_t step = kAdjacentRows ? 1 : stride_a;
+  int64_t r = 0;
+  for (; r + kR <= rows; r += kR) {
+    Tile<kR, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth, add, lanes);
+  }
+  for (; r < rows; ++r) {
+    Tile<1, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth, add, lanes);
+  }
+}
+
+template <bool kAdjacentRows>
+HWY_NOINLINE void Multiply(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c, int64_t ldc,
+                           int64_t rows, int64_t columns, int64_t depth, bool add) {
+  const size_t lanes = hn::Lanes(D());
+  const int64_t n = static_cast<int64_t>(lanes);
+  int64_t j = 0;
+  for (; j + 2 * n <= columns; j += 2 * n) {
+    Panel<2, kAdjacentRows, false>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, add, lanes);
+  }
+  for (; j + n <= columns; j += n) {
+    Panel<1, kAdjacentRows, false>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, add, lanes);
+  }
+  if (j < columns) {
+    Panel<1, kAdjacentRows, true>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, add,
+                                  static_cast<size_t>(columns - j));
+  }
+}
+
+// One block of queries of one head.
+struct Block {
+  int64_t batch, head, first, count;  // queries [first, first + count)
+  int64_t width;                      // lanes: count and padding
+  int64_t key_begin, key_end;         // the keys that any of the queries sees
+};
+
+Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width) {
+  return {batch, head, first, count, width, VisibleKeys(a, first).begin, VisibleKeys(a, first + count - 1).end};
+}
+
+// to[d, i] = factor * row(first + i)[d]; padding becomes 0.
+void PackTransposed(const HeadsView& view, const Block& block, int64_t dim, float factor, float* to) {
+  for (int64_t i = 0; i < block.width; ++i) {
+    const float* row = i < block.count ? RowOf(view, block.batch, block.head, block.first + i) : nullptr;
+    for (int64_t x = 0; x < dim; ++x) to[x * block.width + i] = row != nullptr ? factor * row[x] : 0.0f;
+  }
+}
+
+// scores[j, i] of the keys from `key`, before bias and mask. `q` is packed and scaled.
+void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys, const float* q, float* scores) {
+  const float* k = RowOf(a.k, block.batch, KvHead(a, block.head), key);
+  Multiply<false>(k, a.k.token_stride, q, block.width, scores, block.width, keys, block.width, a.dim, false);
+  if (a.softcap > 0) {
+    const D d;
+    const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    for (int64_t x = 0; x < keys * block.width; x += n) {
+      hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, scores + x), inverse))), d, scores + x);
+    }
+  }
+}
+
+// Adds the bias and sets what may not be seen to -inf.
+void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys, float* scores) {
+  const int64_t width = block.width;
+  for (int64_t i = 0; a.bias != nullptr && i < block.count; ++i) {
+    const float* bias = ScoreRow(a, a.bias, 0, block.head, block.first + i) + key;
+    for (int64_t j = 0; j < keys; ++j) scores[j * width + i] += bias[j];
+  }
+  for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
+    if (Masked(a, block.batch, key + j)) std::fill_n(scores + j * width, width, -kInfinity);
+  }
+  for (int64_t i = 0; a.causal && i < block.count; ++i) {
+    const Range range = VisibleKeys(a, block.first + i);
+    const int64_t low = std::clamp<int64_t>(range.begin - key, 0, keys), high = std::clamp<int64_t>(range.end - key, 0, keys);
+    for (int64_t j = 0; j < low; ++j) scores[j * width + i] = -kInfinity;
+    for (int64_t j = high; j < keys; ++j) scores[j * width + i] = -kInfinity;
+  }
+}
+
+// From raw scores kept in the rows of `probabilities` to exp(score - lse); -inf becomes 0.
+void FinishProbabilities(float* row, int64_t keys, float lse) {
+  const D d;
+  const V shift = hn::Set(d, lse == -kInfinity ? kInfinity : lse);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t j = 0; j < keys; j += n) {
+    const size_t lanes = static_cast<size_t>(std::min(n, keys - j));
+    Store(ExpOfNegative(d, hn::Sub(Load(row + j, lanes), shift)), row + j, lanes);
+  }
+}
+
+// The online softmax: with a running maximum m and sum l by query, a block of scores s gives
+//   m' = max(m, max s), p = exp(s - m'), l' = l exp(m - m') + sum p, O' = O exp(m - m') + V^T p.
+template <int kC>
+void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n;
+  float* q = scratch;                // [dim, width]
+  float* out = q + a.dim * width;    // [dim, width]
+  float* s = out + a.dim * width;    // [kKeyBlock, width]
+  PackTransposed(a.q, block, a.dim, a.scale, q);
+  std::fill_n(out, a.dim * width, 0.0f);
+  if (a.probabilities != nullptr) {
+    std::fill_n(ScoreRow(a, a.probabilities, block.batch, block.head, block.first), block.count * a.keys, -kInfinity);
+  }
+  const V lowest = hn::Set(d, -kInfinity), zero = hn::Zero(d);
+  V max[kC], sum[kC];
+  for (int c = 0; c < kC; ++c) max[c] = lowest, sum[c] = zero;
+  for (int64_t key = block.key_begin; key < block.key_end; key += kKeyBlock) {
+    const int64_t keys = std::min(kKeyBlock, block.key_end - key);
+    RawScores(a, block, key, keys, q, s);
+    BiasAndMask(a, block, key, keys, s);
+    for (int64_t i = 0; a.probabilities != nullptr && i < block.count; ++i) {
+      float* row = ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i) + key;
+      for (int64_t j = 0; j < keys; ++j) row[j] = s[j * width + i];
+    }
+    V shift[kC], factor[kC];
+    for (int c = 0; c < kC; ++c) {
+      V m = max[c];
+      for (int64_t j = 0; j < keys; ++j) m = hn::Max(m, hn::Load(d, s + j * width + c * n));
+      shift[c] = hn::IfThenZeroElse(hn::Eq(m, lowest), m);  // nothing seen yet: exp(-inf - 0) = 0
+      factor[c] = ExpOfNegative(d, hn::Sub(max[c], shift[c]));
+      max[c] = m;
+      sum[c] = hn::Mul(sum[c], factor[c]);
+    }
+    for (int64_t j = 0; j < keys; ++j) {
+      for (int c = 0; c < kC; ++c) {
+        const V p = ExpOfNegative(d, hn::Sub(hn::Load(d, s + j * width + c * n), shift[c]));
+        sum[c] = hn::Add(sum[c], p);
+        hn::Store(p, d, s + j * width + c * n);
+      }
+    }
+    for (int64_t x = 0; key > block.key_begin && x < a.dim; ++x) {
+      for (int c = 0; c < kC; ++c) {
+        float* p = out + x * width + c * n;
+        hn::Store(hn::Mul(hn::Load(d, p), factor[c]), d, p);
+      }
+    }
+    const float* v = RowOf(a.v, block.batch, KvHead(a, block.head), key);
+    Multiply<true>(v, a.v.token_stride, s, width, out, width, a.dim, width, keys, true);
+  }
+  HWY_ALIGN float maxima[kC * hn::MaxLanes(D())];
+  HWY_ALIGN float sums[kC * hn::MaxLanes(D())];
+  for (int c = 0; c < kC; ++c) hn::Store(max[c], d, maxima + c * n), hn::Store(sum[c], d, sums + c * n);
+  for (int64_t i = 0; i < block.count; ++i) {
+    float* to = RowOf(a.out, block.batch, block.head, block.first + i);
+    const float inverse = sums[i] != 0 ? 1.0f / sums[i] : 0.0f;
+    for (int64_t x = 0; x < a.dim; ++x) to[x] = out[x * width + i] * inverse;
+    const float lse = sums[i] != 0 ? maxima[i] + std::log(sums[i]) : -kInfinity;
+    if (a.lse != nullptr) a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i] = lse;
+    if (a.probabilities != nullptr) {
+      FinishProbabilities(ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i), a.keys, lse);
+    }
+  }
+}
+
+HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  V sum = hn::Zero(d);
+  for (int64_t i = 0; i < count; i += n) {
+    const size_t lanes = static_cast<size_t>(std::min(n, count - i));
+    sum = FastMulAdd(Load(a + i, lanes), Load(b + i, lanes), sum);
+  }
+  return hn::ReduceSum(d, sum);
+}
+
+// dots[j] = a . rows[j] for `count` rows: four at a time share the loads of `a`.
+void Dots(const float* a, const float* rows, int64_t stride, int64_t count, int64_t dim, float factor, float* dots) {
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  int64_t j = 0;
+  for (; j + 4 <= count; j += 4) {
+    const float *r0 = rows + j * stride, *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
+    V s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
+    for (int64_t i = 0; i < dim; i += n) {
+      const size_t lanes = static_cast<size_t>(std::min(n, dim - i));
+      const V x = Load(a + i, lanes);
+      s0 = FastMulAdd(x, Load(r0 + i, lanes), s0);
+      s1 = FastMulAdd(x, Load(r1 + i, lanes), s1);
+      s2 = FastMulAdd(x, Load(r2 + i, lanes), s2);
+      s3 = FastMulAdd(x, Load(r3 + i, lanes), s3);
+    }
+    dots[j] = factor * hn::ReduceSum(d, s0);
+    dots[j + 1] = factor * hn::ReduceSum(d, s1);
+    dots[j + 2] = factor * hn::ReduceSum(d, s2);
+    dots[j + 3] = factor * hn::ReduceSum(d, s3);
+  }
+  for (; j < count; ++j) dots[j] = factor * Dot(a, rows + j * stride, dim);
+}
+
+// out = factor out + sum_j p[j] rows[j], in four sums of a vector each.
+void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64_t dim, float factor, float* out) {
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const V f = hn::Set(d, factor);
+  int64_t x = 0;
+  for (; x + 4 * n <= dim; x += 4 * n) {
+    V s[4];
+    for (int c = 0; c < 4; ++c) s[c] = hn::Mul(f, hn::LoadU(d, out + x + c * n));
+    for (int64_t j = 0; j < count; ++j) {
+      const V w = hn::Set(d, p[j]);
+      for (int c = 0; c < 4; ++c) s[c] = FastMulAdd(w, hn::LoadU(d, rows + j * stride + x + c * n), s[c]);
+    }
+    for (int c = 0; c < 4; ++c) hn::StoreU(s[c], d, out + x + c * n);
+  }
+  for (; x < dim; x += n) {
+    const size_t lanes = static_cast<size_t>(std::min(n, dim - x));
+    V s = hn::Mul(f, Load(out + x, lanes));
+    for (int64_t j = 0; j < count; ++j) s = FastMulAdd(hn::Set(d, p[j]), Load(rows + j * stride + x, lanes), s);
+    Store(s, out + x, lanes);
+  }
+}
+
+HWY_INLINE void AddScaled(const float* x, float factor, float* y, int64_t count) {
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i < count; i += n) {
+    const size_t lanes = static_cast<size_t>(std::min(n, count - i));
+    Store(FastMulAdd(hn::Set(d, factor), Load(x + i, lanes), Load(y + i, lanes)), y + i, lanes);
+  }
+}
+
+// One query with vectors along the dimension, for decoding: the keys and values are read once. It
+// needs no memory of its own.
+void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), kv = KvHead(a, head);
+  HWY_ALIGN float s[kKeyBlock];
+  const float* q = RowOf(a.q, batch, head, i);
+  float* out = RowOf(a.out, batch, head, i);
+  float* row = a.probabilities != nullptr ? ScoreRow(a, a.probabilities, batch, head, i) : nullptr;
+  if (row != nullptr) std::fill_n(row, a.keys, -kInfinity);
+  std::fill_n(out, a.dim, 0.0f);
+  float max = -kInfinity, sum = 0;
+  const Range range = VisibleKeys(a, i);
+  for (int64_t key = range.begin; key < range.end; key += kKeyBlock) {
+    const int64_t keys = std::min(kKeyBlock, range.end - key);
+    Dots(q, RowOf(a.k, batch, kv, key), a.k.token_stride, keys, a.dim, a.scale, s);
+    for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
+    if (a.softcap > 0) {
+      const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
+      for (int64_t j = 0; j < keys; j += n) hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, s + j), inverse))), d, s + j);
+      for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
+    }
+    if (a.bias != nullptr) AddScaled(ScoreRow(a, a.bias, 0, head, i) + key, 1.0f, s, keys);
+    for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
+      if (Masked(a, batch, key + j)) s[j] = -kInfinity;
+    }
+    if (row != nullptr) std::copy_n(s, keys, row + key);
+    V m = hn::Set(d, max);
+    for (int64_t j = 0; j < keys; j += n) m = hn::Max(m, hn::Load(d, s + j));
+    const float grown = hn::ReduceMax(d, m), shift = grown == -kInfinity ? 0.0f : grown;
+    const float factor = std::exp(max - shift);
+    max = grown;
+    V total = hn::Zero(d);
+    for (int64_t j = 0; j < keys; j += n) {
+      const V p = ExpOfNegative(d, hn::Sub(hn::Load(d, s + j), hn::Set(d, shift)));
+      total = hn::Add(total, p);
+      hn::Store(p, d, s + j);
+    }
+    sum = sum * factor + hn::ReduceSum(d, total);
+    Mix(s, RowOf(a.v, batch, kv, key), a.v.token_stride, keys, a.dim, factor, out);
+  }
+  const float inverse = sum != 0 ? 1.0f / sum : 0.0f;
+  for (int64_t x = 0; x < a.dim; ++x) out[x] *= inverse;
+  const float lse = sum != 0 ? max + std::log(sum) : -kInfinity;
+  if (a.lse != nullptr) a.lse[(batch * a.heads + head) * a.queries + i] = lse;
+  if (row != nullptr) FinishProbabilities(row, a.keys, lse);
+}
+
+// Below this many queries the lanes of a block would lie idle.
+HWY_INLINE bool FewQueries(int64_t queries) { return 2 * queries <= static_cast<int64_t>(hn::Lanes(D())); }
+
+void Attention(const AttentionArgs& args, ThreadPool* pool) {
+  if (args.batch <= 0 || args.heads <= 0 || args.kv_heads <= 0 || args.queries <= 0) return;
+  const AttentionArgs* a = &args;
+  if (FewQueries(args.queries)) {
+    ParallelFor(pool, args.batch * args.heads * args.queries, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t row = t / a->queries;
+        AttendOne(*a, row / a->heads, row % a->heads, t % a->queries);
+      }
+    });
+    return;
+  }
+  const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n;
+  const int64_t blocks = (args.queries + width - 1) / width;
+  ParallelFor(pool, args.batch * args.heads * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
+    const Scratch scratch((2 * a->dim + kKeyBlock) * width);
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t row = t / blocks, first = t % blocks * width, count = std::min(width, a->queries - first);
+      const int64_t batch = row / a->heads, head = row % a->heads;
+      if (scratch.data() == nullptr || FewQueries(count)) {
+        for (int64_t i = first; i < first + count; ++i) AttendOne(*a, batch, head, i);
+      } else if (count <= n) {
+        AttendBlock<1>(*a, MakeBlock(*a, batch, head, first, count, n), scratch.data());
+      } else {
+        AttendBlock<2>(*a, MakeBlock(*a, batch, head, first, count, width), scratch.data());
+      }
+    }
+  });
+}
+
+// Dao 2023: P = exp(S - lse), dP = dO V^T, D = rowsum(dO O), dS = P (dP - D); then
+//   dV += P^T dO, dbias += dS, dQ += scale dS' K, dK += scale dS'^T Q, dS' = dS (1 - (S / cap)^2).
+template <int kC>
+void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* scratch) {
+  const AttentionArgs& a = g.forward;
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n, kv = KvHead(a, block.head);
+  float* q = scratch;                    // [dim, width]
+  float* d_out = q + a.dim * width;      // [dim, width]
+  float* dq = d_out + a.dim * width;     // [dim, width]
+  float* s = dq + a.dim * width;         // [kKeyBlock, width]: scores, then probabilities
+  float* ds = s + kKeyBlock * width;     // [kKeyBlock, width]: dP, then dS
+  float* slope = ds + kKeyBlock * width; // [kKeyBlock, width]: the softcap's derivative
+  PackTransposed(a.q, block, a.dim, a.scale, q);
+  PackTransposed(g.d_out, block, a.dim, 1.0f, d_out);
+  std::fill_n(dq, a.dim * width, 0.0f);
+  HWY_ALIGN float lses[kC * hn::MaxLanes(D())];
+  HWY_ALIGN float dots[kC * hn::MaxLanes(D())];
+  for (int64_t i = 0; i < width; ++i) lses[i] = kInfinity, dots[i] = 0;  // padding and blind queries: P = 0
+  for (int64_t i = 0; i < block.count; ++i) {
+    const float lse = a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i];
+    if (lse != -kInfinity) lses[i] = lse;
+    dots[i] = Dot(RowOf(g.d_out, block.batch, block.head, block.first + i),
+                  RowOf(a.out, block.batch, block.head, block.first + i), a.dim);
+  }
+  const V one = hn::Set(d, 1.0f), scale = hn::Set(d, a.scale);
+  for (int64_t key = block.key_begin; key < block.key_end; key += kKeyBlock) {
+    const int64_t keys = std::min(kKeyBlock, block.key_end - key), tile = keys * width;
+    RawScores(a, block, key, keys, q, s);
+    if (a.softcap > 0) {
+      const V inverse = hn::Set(d, 1.0f / a.softcap);
+      for (int64_t x = 0; x < tile; x += n) {
+        const V t = hn::Mul(hn::Load(d, s + x), inverse);
+        hn::Store(hn::NegMulAdd(t, t, one), d, slope + x);
+      }
+    }
+    BiasAndMask(a, block, key, keys, s);
+    const float* k = RowOf(a.k, block.batch, kv, key);
+    const float* v = RowOf(a.v, block.batch, kv, key);
+    Multiply<false>(v, a.v.token_stride, d_out, width, ds, width, keys, width, a.dim, false);
+    for (int64_t j = 0; j < keys; ++j) {
+      for (int c = 0; c < kC; ++c) {
+        const int64_t x = j * width + c * n;
+        const V p = ExpOfNegative(d, hn::Sub(hn::Load(d, s + x), hn::Load(d, lses + c * n)));
+        hn::Store(p, d, s + x);
+        hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds + x), hn::Load(d, dots + c * n))), d, ds + x);
+      }
+    }
+    for (int64_t i = 0; g.d_bias != nullptr && i < block.count; ++i) {
+      float* to = ScoreRow(a, g.d_bias, 0, block.head, block.first + i) + key;
+      for (int64_t j = 0; j < keys; ++j) to[j] += ds[j * width + i];
+    }
+    for (int64_t x = 0; x < tile; x += n) {
+      const V factor = a.softcap > 0 ? hn::Mul(scale, hn::Load(d, slope + x)) : scale;
+      hn::Store(hn::Mul(hn::Load(d, ds + x), factor), d, ds + x);
+    }
+    Multiply<false>(s, width, RowOf(g.d_out, block.batch, block.head, block.first), g.d_out.token_stride,
+                    RowOf(g.dv, block.batch, kv, key), g.dv.token_stride, keys, a.dim, block.count, true);
+    Multiply<false>(ds, width, RowOf(a.q, block.batch, block.head, block.first), a.q.token_stride,
+                    RowOf(g.dk, block.batch, kv, key), g.dk.token_stride, keys, a.dim, block.count, true);
+    Multiply<true>(k, a.k.token_stride, ds, width, dq, width, a.dim, width, keys, true);
+  }
+  for (int64_t i = 0; i < block.count; ++i) {
+    float* to = RowOf(g.dq, block.batch, block.head, block.first + i);
+    for (int64_t x = 0; x < a.dim; ++x) to[x] += dq[x * width + i];
+  }
+}
+
+// The same for one query, without memory of its own.
+void BackwardOne(const AttentionBackwardArgs& g, int64_t batch, int64_t head, int64_t i) {
+  const AttentionArgs& a = g.forward;
+  const int64_t kv = KvHead(a, head);
+  const float* q = RowOf(a.q, batch, head, i);
+  const float* d_out = RowOf(g.d_out, batch, head, i);
+  float* dq = RowOf(g.dq, batch, head, i);
+  const float dot = Dot(d_out, RowOf(a.out, batch, head, i), a.dim);
+  const float lse = a.lse[(batch * a.heads + head) * a.queries + i];
+  if (lse == -kInfinity) return;
+  const Range range = VisibleKeys(a, i);
+  for (int64_t j = range.begin; j < range.end; ++j) {
+    if (Masked(a, batch, j)) continue;
+    const float* k = RowOf(a.k, batch, kv, j);
+    float s = a.scale * Dot(q, k, a.dim), slope = 1;
+    if (a.softcap > 0) {
+      const float t = std::tanh(s / a.softcap);
+      s = a.softcap * t;
+      slope = 1 - t * t;
+    }
+    if (a.bias != nullptr) s += ScoreRow(a, a.bias, 0, head, i)[j];
+    const float p = std::exp(s - lse);
+    const float ds = p * (Dot(d_out, RowOf(a.v, batch, kv, j), a.dim) - dot);
+    if (g.d_bias != nullptr) ScoreRow(a, g.d_bias, 0, head, i)[j] += ds;
+    AddScaled(d_out, p, RowOf(g.dv, batch, kv, j), a.dim);
+    AddScaled(q, ds * slope * a.scale, RowOf(g.dk, batch, kv, j), a.dim);
+    AddScaled(k, ds * slope * a.scale, dq, a.dim);
+  }
+}
+
+// All queries that read one head of keys and values: what sums into dk and dv is one thread's, in order.
+void BackwardHead(const AttentionBackwardArgs& g, int64_t batch, int64_t kv, float* scratch) {
+  const AttentionArgs& a = g.forward;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n, group = a.heads / a.kv_heads;
+  for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+    for (int64_t first = 0; first < a.queries; first += width) {
+      const int64_t count = std::min(width, a.queries - first);
+      if (scratch == nullptr || FewQueries(count)) {
+        for (int64_t i = first; i < first + count; ++i) BackwardOne(g, batch, head, i);
+      } else if (count <= n) {
+        BackwardBlock<1>(g, MakeBlock(a, batch, head, first, count, n), scratch);
+      } else {
+        BackwardBlock<2>(g, MakeBlock(a, batch, head, first, count, width), scratch);
+      }
+    }
+  }
+}
+
+void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
+  const AttentionArgs& a = args.forward;
+  if (a.batch <= 0 || a.heads <= 0 || a.kv_heads <= 0 || a.queries <= 0) return;
+  const AttentionBackwardArgs* g = &args;
+  const int64_t floats = (3 * a.dim + 3 * kKeyBlock) * 2 * static_cast<int64_t>(hn::Lanes(D()));
+  // The bias is shared by the batch, which then has to go in order.
+  const int64_t serial = args.d_bias != nullptr ? a.batch : 1, parallel = a.batch / serial;
+  ParallelFor(pool, parallel * a.kv_heads, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
+    const Scratch scratch(FewQueries(g->forward.queries) ? -1 : floats);
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t kv = t % g->forward.kv_heads, first = t / g->forward.kv_heads;
+      for (int64_t b = first; b < first + serial; ++b) BackwardHead(*g, b, kv, scratch.data());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace sotto
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sotto {
+
+HWY_EXPORT(Attention);
+HWY_EXPORT(AttentionBackward);
+
+void Attention(const AttentionArgs& args, ThreadPool* pool) { HWY_DYNAMIC_DISPATCH(Attention)(args, pool); }
+void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
+  HWY_DYNAMIC_DISPATCH(AttentionBackward)(args, pool);
+}
+
+namespace scalar {
+
+namespace {
+
+// The score of one pair, -inf where it may not be seen.
+double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, int64_t j) {
+  const Range range = VisibleKeys(a, i);
+  if (j < range.begin || j >= range.end || Masked(a, batch, j)) return -std::numeric_limits<double>::infinity();
+  const float* q = RowOf(a.q, batch, head, i);
+  const float* k = RowOf(a.k, batch, KvHead(a, head), j);
+  double s = 0;
+  for (int64_t x = 0; x < a.dim; ++x) s += static_cast<double>(q[x]) * k[x];
+  s *= a.scale;
+  if (a.softcap > 0) s = a.softcap * std::tanh(s / a.softcap);
+  return a.bias != nullptr ? s + ScoreRow(a, a.bias, 0, head, i)[j] : s;
+}
+
+void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
+  double max = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (int64_t j = 0; j < a.keys; ++j) max = std::max(max, Score(a, batch, head, i, j));
+  const bool blind = std::isinf(max) && max < 0;
+  for (int64_t j = 0; j < a.keys && !blind; ++j) sum += std::exp(Score(a, batch, head, i, j) - max);
+  float* out = RowOf(a.out, batch, head, i);
+  for (int64_t x = 0; x < a.dim; ++x) {
+    double total = 0;
+    for (int64_t j = 0; j < a.keys && !blind; ++j) {
+      total += std::exp(Score(a, batch, head, i, j) - max) / sum * RowOf(a.v, batch, KvHead(a, head), j)[x];
+    }
+    out[x] = static_cast<float>(total);
+  }
+  const double lse = blind ? max : max + std::log(sum);
+  if (a.lse != nullptr) a.lse[(batch * a.heads + head) * a.queries + i] = static_cast<float>(lse);
+  for (int64_t j = 0; a.probabilities != nullptr && j < a.keys; ++j) {
+    ScoreRow(a, a.probabilities, batch, head, i)[j] =
+        blind ? 0.0f : static_cast<float>(std::exp(Score(a, batch, head, i, j) - lse));
+  }
+}
+
+}  // namespace
+
+void Attention(const AttentionArgs& args) {
+  for (int64_t b = 0; b < args.batch; ++b) {
+    for (int64_t h = 0; h < args.heads; ++h) {
+      for (int64_t i = 0; i < args.queries; ++i) AttendRow(args, b, h, i);
+    }
+  }
+}
+
+}  // namespace scalar
+
+}  // namespace sotto
+#endif  // HWY_ONCE
