@@ -1,0 +1,475 @@
+// y = x W^T with W in the 8-bit layout of tensor/quant.h. Rows of x are rounded to int8 once a
+// product; every inner product is exact in int32, and the few float operations around it are
+//   y = (scale_x * scale_w) * float(acc - 64 * sum_x) + bias
+// in this order and without contraction, so that the result is the same on every target, bit by bit.
+#include "core/kernels/matmul.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "core/kernels/targets.h"
+#include "core/tensor/quant.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/matmul_q8.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+#include "core/kernels/relaxed_simd.h"
+
+// WebAssembly without relaxed SIMD has no product of bytes, but one of int16 pairs: activations are
+// kept as int16 there, and weights are widened in the tile.
+#if HWY_ARCH_WASM && !SOTTO_RELAXED_SIMD
+#define SOTTO_Q8_WIDE 1
+#else
+#define SOTTO_Q8_WIDE 0
+#endif
+
+#ifndef SOTTO_CORE_KERNELS_MATMUL_Q8_ONCE_
+#define SOTTO_CORE_KERNELS_MATMUL_Q8_ONCE_
+namespace sotto {
+namespace {
+
+#if SOTTO_Q8_WIDE
+using Activation8 = int16_t;
+#else
+using Activation8 = int8_t;
+#endif
+
+// A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one may
+// have fewer): [k_padded / 4][R][4].
+struct Q8Product {
+  const float* x;
+  int64_t m, k;
+  const uint8_t* weights;
+  int64_t n, k_padded, panel_bytes;
+  const float* scales;  // of W's rows, in W's memory: maybe not aligned
+  const float* bias;    // or null
+  float* y;
+  Activation8* rows;
+  float* row_scales;
+  int32_t* row_sums;
+};
+
+}  // namespace
+}  // namespace sotto
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace sotto {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using DU8 = hn::ScalableTag<uint8_t>;
+using DI8 = hn::RebindToSigned<DU8>;
+using DI16 = hn::Repartition<int16_t, DU8>;
+using DI32 = hn::Repartition<int32_t, DU8>;
+using DF = hn::RebindToFloat<DI32>;
+using VI32 = hn::Vec<DI32>;
+using VF = hn::Vec<DF>;
+
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));  // columns of y in a vector
+#if SOTTO_Q8_WIDE
+constexpr int kTileRows = 4;
+#elif HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr int kTileRows = 14;
+#else
+constexpr int kTileRows = 6;
+#endif
+// Vectors of columns in a tile of so many rows: as many sums as registers hold, and in the case of
+// one row enough independent chains to hide the latency of a sum.
+constexpr int Vectors(int rows) {
+#if SOTTO_Q8_WIDE
+  return rows <= 2 ? 2 : 1;
+#else
+  return rows <= 2 && kLanes == 4 ? 4 : 2;
+#endif
+}
+constexpr int64_t kColumns = kLanes <= 8 ? 16 : 32;  // what a task takes: whole tiles for any rows
+
+// ---- Activations
+
+// max |x| as the bits of a float, so that NaN and infinity compare above every number.
+int32_t MaxMagnitudeBits(const float* HWY_RESTRICT x, int64_t k) {
+  const DF df;
+  const DI32 di;
+  VI32 peak = hn::Zero(di);
+  const VI32 magnitude = hn::Set(di, 0x7FFFFFFF);
+  int64_t i = 0;
+  for (; i + kLanes <= k; i += kLanes) {
+    peak = hn::Max(peak, hn::And(hn::BitCast(di, hn::LoadU(df, x + i)), magnitude));
+  }
+  int32_t most = hn::ReduceMax(di, peak);
+  for (; i < k; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, 4);
+    most = std::max(most, bits & 0x7FFFFFFF);
+  }
+  return most;
+}
+
+// q[i] = round(x[i] * inverse), to the nearest, ties to even; returns their sum.
+template <class T>
+int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* HWY_RESTRICT q) {
+  const DF df;
+  const DI32 di;
+  const hn::Rebind<T, DF> dq;
+  const VF factor = hn::Set(df, inverse);
+  VI32 sum = hn::Zero(di);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const VI32 v = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), factor));
+    sum = hn::Add(sum, v);
+    hn::StoreU(hn::DemoteTo(dq, v), dq, q + i);
+  }
+  int32_t total = hn::ReduceSum(di, sum);
+  for (; i < count; ++i) {
+    const float product = x[i] * inverse;
+    const int32_t v = hn::GetLane(hn::NearestInt(hn::Set(hn::CappedTag<float, 1>(), product)));
+    total += v;
+    q[i] = static_cast<T>(v);
+  }
+  return total;
+}
+
+// The scale of a row and what to multiply by; an inverse of 0 stands for a row of zeros. A row with a
+// NaN or an infinity has scale NaN; one whose inverse would overflow counts as zero.
+float RowScale(const float* x, int64_t k, float* inverse) {
+  const int32_t bits = MaxMagnitudeBits(x, k);
+  *inverse = 0;
+  if (bits >= 0x7F800000) return std::numeric_limits<float>::quiet_NaN();
+  float peak;
+  std::memcpy(&peak, &bits, 4);
+  if (peak < 1e-30f) return 0;
+  *inverse = 127 / peak;
+  return peak / 127;
+}
+
+void QuantizeRowTarget(const float* x, int64_t k, int8_t* q, float* scale, int32_t* sum) {
+  float inverse;
+  *scale = RowScale(x, k, &inverse);
+  *sum = 0;
+  if (inverse == 0) {
+    if (k > 0) std::memset(q, 0, static_cast<size_t>(k));
+  } else {
+    *sum = RoundAll(x, k, inverse, q);
+  }
+}
+
+// Row `i` of a tile of `rows`: see Q8Product.
+void QuantizeIntoTile(const Q8Product& p, int64_t row, int64_t i, int64_t rows, Activation8* tile) {
+  constexpr int64_t kChunk = 256;
+  const float* x = p.x + row * p.k;
+  float inverse;
+  p.row_scales[row] = RowScale(x, p.k, &inverse);
+  uint32_t sum = 0;  // may wrap, as the sums of the product do
+  for (int64_t k = 0; k < p.k_padded; k += kChunk) {
+    Activation8 q[kChunk] = {};
+    const int64_t count = std::min(kChunk, p.k - k), groups = (count + 3) / 4;
+    if (inverse != 0) sum += static_cast<uint32_t>(RoundAll(x + k, count, inverse, q));
+    Activation8* out = tile + (k * rows + i * 4);
+    for (int64_t g = 0; g < groups; ++g) {
+      std::memcpy(out + g * rows * 4, q + g * 4, 4 * sizeof(Activation8));
+    }
+  }
+  p.row_sums[row] = static_cast<int32_t>(sum);
+}
+
+// Rows first..last-1 as tiles; `first` begins a tile.
+void QuantizeTiles(const Q8Product& p, int64_t first, int64_t last) {
+  for (int64_t row = first; row < last; row += kTileRows) {
+    const int64_t rows = std::min<int64_t>(kTileRows, last - row);
+    for (int64_t i = 0; i < rows; ++i) {
+      QuantizeIntoTile(p, row + i, i, rows, p.rows + row * p.k_padded);
+    }
+  }
+}
+
+// ---- The product
+
+// What a tile reads and writes: kLanes columns for each of its vectors.
+struct TileArgs {
+  const Activation8* a;  // [groups][rows][4]
+  const float* row_scales;
+  const int32_t* row_sums;
+  const uint8_t* w[8];  // where each 8 columns (4 in vectors of 4) begin; 32 bytes a group
+  int64_t groups;
+  const float* scales;
+  const float* bias;  // or null
+  float* y;
+  int64_t stride;
+};
+
+HWY_INLINE void Finish(const TileArgs& t, int row, int vector, VI32 sum) {
+  const DF df;
+  const DI32 di;
+  const VI32 offset = hn::Set(di, static_cast<int32_t>(static_cast<uint32_t>(t.row_sums[row]) * 64u));
+  const VF exact = hn::ConvertTo(df, hn::Sub(sum, offset));
+  const VF scale = hn::Mul(hn::Set(df, t.row_scales[row]), hn::LoadU(df, t.scales + vector * kLanes));
+  VF y = hn::Mul(scale, exact);
+  if (t.bias != nullptr) y = hn::Add(y, hn::LoadU(df, t.bias + vector * kLanes));
+  hn::StoreU(y, df, t.y + row * t.stride + vector * kLanes);
+}
+
+#if SOTTO_Q8_WIDE
+
+// Sums stay apart by pairs of k until the end: [c0 k01, c0 k23, c1 k01, c1 k23] and so for c2, c3.
+template <int kRows, int kVectors>
+HWY_NOINLINE void Tile(const TileArgs& t) {
+  const DU8 du8;
+  const DI16 di16;
+  const DI32 di;
+  const hn::Repartition<int64_t, DU8> di64;
+  VI32 sum[kRows][kVectors][2];
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) sum[i][j][0] = sum[i][j][1] = hn::Zero(di);
+  }
+  const int16_t* HWY_RESTRICT a = t.a;
+  const uint8_t* HWY_RESTRICT w = t.w[0];
+  for (int64_t g = 0; g < t.groups; ++g) {
+    hn::Vec<DI16> low[kVectors], high[kVectors];
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) {
+      const auto bytes = hn::LoadU(du8, w + j * 16);
+      low[j] = hn::PromoteLowerTo(di16, bytes);
+      high[j] = hn::PromoteUpperTo(di16, bytes);
+    }
+    w += 32;
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      int64_t four;
+      std::memcpy(&four, a + i * 4, 8);
+      const auto ai = hn::BitCast(di16, hn::Set(di64, four));
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) {
+        sum[i][j][0] = hn::Add(sum[i][j][0], hn::WidenMulPairwiseAdd(di, ai, low[j]));
+        sum[i][j][1] = hn::Add(sum[i][j][1], hn::WidenMulPairwiseAdd(di, ai, high[j]));
+      }
+    }
+    a += kRows * 4;
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) {
+      Finish(t, i, j, hn::Add(hn::ConcatEven(di, sum[i][j][1], sum[i][j][0]),
+                              hn::ConcatOdd(di, sum[i][j][1], sum[i][j][0])));
+    }
+  }
+}
+
+#else
+
+// sums[c] += the 4 products of column c. Weights are in 1..127 and activations in -127..127: pairs of
+// products fit int16, so that no form of this saturates.
+HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
+  const DI32 di;
+#if SOTTO_RELAXED_SIMD
+  return DotI8I7(a, w, sums);
+#elif HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
+  const DI16 di16;
+  const auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, a);
+  return hn::Add(sums, hn::WidenMulPairwiseAdd(di, pairs, hn::Set(di16, int16_t{1})));
+#elif HWY_ARCH_X86
+  return hn::SumOfMulQuadAccumulate(di, w, a, sums);
+#else
+  return hn::SumOfMulQuadAccumulate(di, hn::BitCast(DI8(), w), a, sums);
+#endif
+}
+
+// The weights of one group for the columns of vector j.
+HWY_INLINE hn::Vec<DU8> LoadWeights(const uint8_t* const* w, int j, int64_t offset) {
+  const DU8 d;
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  const hn::Half<DU8> half;  // two panels side by side
+  return hn::Combine(d, hn::LoadU(half, w[2 * j + 1] + offset), hn::LoadU(half, w[2 * j] + offset));
+#else
+  return hn::LoadU(d, w[j] + offset);
+#endif
+}
+
+template <int kRows, int kVectors>
+HWY_NOINLINE void Tile(const TileArgs& t) {
+  const DI8 di8;
+  const DI32 di;
+  constexpr int kPointers = kVectors * (kLanes == 16 ? 2 : 1);
+  VI32 sum[kRows][kVectors];
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(di);
+  }
+  const int8_t* HWY_RESTRICT a = t.a;
+  const uint8_t* w[kPointers];
+  for (int j = 0; j < kPointers; ++j) w[j] = t.w[j];
+  const int64_t end = t.groups * 32;
+  for (int64_t offset = 0; offset < end; offset += 32) {
+    hn::Vec<DU8> wj[kVectors];
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) wj[j] = LoadWeights(w, j, offset);
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      int32_t four;
+      std::memcpy(&four, a + i * 4, 4);
+      const auto ai = hn::BitCast(di8, hn::Set(di, four));
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Dot(wj[j], ai, sum[i][j]);
+    }
+    a += kRows * 4;
+  }
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) Finish(t, i, j, sum[i][j]);
+  }
+}
+
+#endif  // SOTTO_Q8_WIDE
+
+template <int kRows>
+constexpr void (*kTile)(const TileArgs&) = Tile<kRows, Vectors(kRows)>;
+constexpr void (*kTiles[])(const TileArgs&) = {
+    nullptr,  kTile<1>, kTile<2>,  kTile<3>,  kTile<4>,
+#if !SOTTO_Q8_WIDE
+    kTile<5>, kTile<6>,
+#endif
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+    kTile<7>, kTile<8>, kTile<9>,  kTile<10>, kTile<11>, kTile<12>, kTile<13>, kTile<14>,
+#endif
+};
+
+// The columns column..column+Vectors*kLanes-1 of one tile of rows. Where some lie beyond n the tile
+// works on copies of scales and bias, and into a buffer.
+void MultiplyTile(const Q8Product& p, int64_t row, int64_t rows, int64_t column) {
+  const int64_t columns = Vectors(static_cast<int>(rows)) * kLanes;
+  constexpr int64_t kStep = kLanes == 4 ? 4 : 8;
+  TileArgs t;
+  t.a = p.rows + row * p.k_padded;
+  t.row_scales = p.row_scales + row;
+  t.row_sums = p.row_sums + row;
+  t.groups = p.k_padded / kQ8Group;
+  const int64_t last = (p.n + 7) / 8 - 1;
+  for (int64_t j = 0; j * kStep < columns; ++j) {
+    const int64_t c = column + j * kStep;
+    t.w[j] = p.weights + std::min(c / 8, last) * p.panel_bytes + c % 8 * 4;
+  }
+  t.scales = p.scales + column;
+  t.bias = p.bias == nullptr ? nullptr : p.bias + column;
+  t.y = p.y + row * p.n + column;
+  t.stride = p.n;
+  const int64_t inside = std::min(columns, p.n - column);
+  if (inside == columns) return kTiles[rows](t);
+
+  alignas(64) float scales[kColumns] = {}, bias[kColumns] = {}, y[kTileRows * kColumns];
+  std::memcpy(scales, p.scales + column, static_cast<size_t>(inside) * sizeof(float));
+  t.scales = scales;
+  if (p.bias != nullptr) {
+    std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
+    t.bias = bias;
+  }
+  t.y = y;
+  t.stride = columns;
+  kTiles[rows](t);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(p.y + (row + i) * p.n + column, y + i * columns,
+                static_cast<size_t>(inside) * sizeof(float));
+  }
+}
+
+// All quantized rows times the columns of tasks begin..end-1.
+void MultiplyTasks(const Q8Product& p, int64_t begin, int64_t end) {
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t left = task * kColumns, right = std::min(left + kColumns, p.n);
+    for (int64_t row = 0; row < p.m; row += kTileRows) {
+      const int64_t rows = std::min<int64_t>(kTileRows, p.m - row);
+      const int64_t step = Vectors(static_cast<int>(rows)) * kLanes;
+      for (int64_t column = left; column < right; column += step) {
+        MultiplyTile(p, row, rows, column);
+      }
+    }
+  }
+}
+
+int64_t TileRows() { return kTileRows; }
+
+void MatMulQ8Target(const Q8Product& p, ThreadPool* pool) {
+  const int64_t tiles = (p.m + kTileRows - 1) / kTileRows;
+  ParallelFor(pool, tiles, std::max<int64_t>(1, 16384 / (p.k * kTileRows)),
+              [&](int64_t begin, int64_t end) {
+                QuantizeTiles(p, begin * kTileRows, std::min(end * kTileRows, p.m));
+              });
+  const int64_t tasks = (p.n + kColumns - 1) / kColumns;
+  ParallelFor(pool, tasks, std::max<int64_t>(1, 65536 / (p.k * kColumns)),
+              [&](int64_t begin, int64_t end) { MultiplyTasks(p, begin, end); });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace sotto
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sotto {
+namespace {
+
+HWY_EXPORT(QuantizeRowTarget);
+HWY_EXPORT(MatMulQ8Target);
+HWY_EXPORT(TileRows);
+
+constexpr int64_t kScratchBytes = 256 << 10;  // of quantized rows: what the second-level cache keeps
+
+// Memory for quantized rows, kept by the calling thread for its next product.
+struct RowBuffer {
+  char* data = nullptr;
+  int64_t bytes = 0;
+  ~RowBuffer() { std::free(data); }
+  char* Reserve(int64_t want) {
+    if (want > bytes) {
+      want = (want + 4095) / 4096 * 4096;
+      std::free(data);
+      data = static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(want)));
+      bytes = data == nullptr ? 0 : want;
+    }
+    return data;
+  }
+};
+thread_local RowBuffer row_buffer;
+
+}  // namespace
+
+void QuantizeRow(const float* x, int64_t k, int8_t* q, float* scale, int32_t* sum) {
+  HWY_DYNAMIC_DISPATCH(QuantizeRowTarget)(x, k, q, scale, sum);
+}
+
+void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
+              const float* bias, float* y, ThreadPool* pool) {
+  if (m <= 0 || n <= 0) return;
+  const Q8Layout layout = Q8Layout::For(n, k);
+  const int64_t row_bytes = layout.k_padded * static_cast<int64_t>(sizeof(Activation8));
+  const int64_t tile = HWY_DYNAMIC_DISPATCH(TileRows)();
+  const int64_t tiles = std::clamp<int64_t>(kScratchBytes / (row_bytes * tile + 1), 1, (m + tile - 1) / tile);
+  const int64_t block = std::min(m, tiles * tile);  // rows of x at a time
+  char* memory = k <= 0 ? nullptr : row_buffer.Reserve(block * (row_bytes + 8));
+  if (memory == nullptr) return scalar::MatMulQ8(x, m, k, packed, n, bias, y);
+
+  Q8Product p;
+  p.k = k;
+  p.weights = static_cast<const uint8_t*>(packed);
+  p.n = n;
+  p.k_padded = layout.k_padded;
+  p.panel_bytes = layout.panel_bytes();
+  p.scales = reinterpret_cast<const float*>(p.weights + layout.scales_offset());
+  p.bias = bias;
+  p.row_scales = reinterpret_cast<float*>(memory);
+  p.row_sums = reinterpret_cast<int32_t*>(memory + block * 4);
+  p.rows = reinterpret_cast<Activation8*>(memory + block * 8);
+  for (int64_t row = 0; row < m; row += block) {
+    p.x = x + row * k;
+    p.y = y + row * n;
+    p.m = std::min(block, m - row);
+    HWY_DYNAMIC_DISPATCH(MatMulQ8Target)(p, pool);
+  }
+}
+
+}  // namespace sotto
+#endif  // HWY_ONCE
