@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,7 @@ def randomize(model, seed):
         value = 0.25 * noise
       value = value.sign() * value.abs().clamp(2.0**-12, 8.0)
       p.copy_(value.bfloat16().half().float())
+  return model
 
 
 def write_json(path, value):
@@ -370,11 +372,475 @@ def norm_of(grads):
   return torch.sqrt(sum((g.double()**2).sum() for g in grads.values()))
 
 
-# --- The rest ---------------------------------------------------------------------------------------
+# --- Ten optimizer steps ----------------------------------------------------------------------------
+
+STEPS = 10
+MICRO_BATCHES = 4
+ADAMW = dict(kind="adamw", betas=[0.9, 0.95], epsilon=1e-8, weight_decay=0.1, max_gradient_norm=1.0)
+SGD = dict(kind="sgd", momentum=0.9, weight_decay=0.01, max_gradient_norm=0.0)
+
+
+def warmup_then_cosine(step, peak=1e-3, warmup=3, steps=STEPS):
+  """As transformers' get_cosine_schedule_with_warmup: 0 at step 0, the peak at step `warmup`."""
+  if step < warmup:
+    return peak * step / warmup
+  return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def is_decayed(name):
+  """Weight decay is for matrices and embeddings, not for biases and norms."""
+  lower = name.lower()
+  return not (name.endswith("bias") or "norm" in lower or ".ln_" in lower)
+
+
+def make_optimizer(model, options):
+  groups = [dict(params=[p for n, p in model.named_parameters() if is_decayed(n) == decayed],
+                 weight_decay=options["weight_decay"] if decayed else 0.0) for decayed in (True, False)]
+  if options["kind"] == "adamw":
+    return torch.optim.AdamW(groups, lr=0.0, betas=tuple(options["betas"]), eps=options["epsilon"], foreach=False)
+  return torch.optim.SGD(groups, lr=0.0, momentum=options["momentum"], foreach=False)
+
+
+def train(name, model, batches, options, rates):
+  """One step a batch; returns the losses before each step and the norms before clipping."""
+  optimizer = make_optimizer(model, options)
+  losses, norms = [], []
+  for batch, rate in zip(batches, rates):
+    for group in optimizer.param_groups:
+      group["lr"] = rate
+    optimizer.zero_grad()
+    loss = loss_of(name, model, batch)
+    loss.backward()
+    limit = options["max_gradient_norm"] or math.inf
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=False)
+    optimizer.step()
+    losses.append(loss.item())
+    norms.append(norm.item())
+  return losses, norms
+
+
+def final_checksums(model, wide, max_rate):
+  """Mean and standard deviation of each parameter, where rounding cannot change them.
+
+  The bias of the keys has no gradient in exact arithmetic (softmax does not see it), so Adam moves it by
+  the sign of rounding noise: it is left out.
+  """
+  found = {}
+  for (name, p), q in zip(model.named_parameters(), wide.parameters()):
+    if name.endswith("key.bias") or name.endswith("c_attn.bias"):
+      continue
+    difference = (p.double() - q).abs()
+    assert difference.mean() < 0.02 * max_rate, (name, difference.max())
+    found[name] = [p.double().mean().item(), p.double().std(correction=0).item()]
+  return found
+
+
+def train_checked(name, batches, options, rates):
+  model = load_model(name)
+  wide = widened(load_model(name))
+  losses, norms = train(name, model, batches, options, rates)
+  wide_losses, wide_norms = train(name, wide, batches, options, rates)
+  for a, b in zip(losses + norms, wide_losses + wide_norms):
+    assert abs(a - b) < 1e-4 * max(1, abs(b)), (a, b)
+  return dict(options, learning_rates=rates, losses=losses, gradient_norms=norms,
+              final_mean_and_std=final_checksums(model, wide, max(rates)))
+
+
+def accumulated(name, model, batches, by_token):
+  """The gradient of several batches as one step: over all their labels, or the mean of their means."""
+  model.zero_grad()
+  total = 0.0
+  shift = 1 if is_decoder(name) else 0
+  count = sum(int((b["labels"][:, shift:] != IGNORED).sum()) for b in batches)
+  for batch in batches:
+    if by_token:
+      loss = loss_of(name, model, batch, reduction="sum") / count
+    else:
+      loss = loss_of(name, model, batch) / len(batches)
+    loss.backward()
+    total += loss.item()
+  return dict(loss=total, gradient_norm=norm_of({k: p.grad for k, p in model.named_parameters()}).item())
+
+
+def make_training():
+  folder = HERE / "training"
+  folder.mkdir(exist_ok=True)
+  for index, name in enumerate(TRAINED):
+    g = generator(400 + index)
+    lengths = [(11, 7, 4), (5, 11, 9), (11, 11, 11), (3, 2, 11), (8, 11, 6)]
+    batches = [training_batch(name, g, lengths[i % len(lengths)], words=21) for i in range(STEPS)]
+    save_file(golden_tensors({k: torch.stack([b[k] for b in batches]) for k in batches[0]}), folder / f"{name}.safetensors")
+    model = load_model(name)
+    micro = batches[:MICRO_BATCHES]
+    result = {
+        "model": f"models/{name}",
+        "adamw": train_checked(name, batches, ADAMW, [warmup_then_cosine(i) for i in range(STEPS)]),
+        "sgd": train_checked(name, batches, SGD, [3e-3] * STEPS),
+        "label_smoothing": {"smoothing": 0.1, "loss_of_batch_0": loss_of(name, model, batches[0], smoothing=0.1).item()},
+        "accumulation": {"batches": MICRO_BATCHES, "over_all_labels": accumulated(name, model, micro, True),
+                         "mean_of_means": accumulated(name, model, micro, False)},
+    }
+    write_json(folder / f"{name}.json", result)
+    for kind in ("adamw", "sgd"):
+      print(f"training/{name} {kind}:", *(f"{x:.4f}" for x in result[kind]["losses"]))
+
+
+# --- Sampling ---------------------------------------------------------------------------------------
+
+def processed(logits, prefix, options):
+  """Probabilities after the processors that generate() builds from the options, in its order."""
+  settings = dict(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0) | options
+  config = transformers.GenerationConfig(**settings)
+  model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**dict(GPT2, n_layer=1, vocab_size=len(logits))))
+  processors = model._get_logits_processor(generation_config=config, input_ids_seq_length=len(prefix))
+  scores = processors(torch.tensor([prefix]), torch.tensor([logits]))
+  return torch.softmax(scores.double(), -1)[0].tolist()
+
+
+def make_sampling():
+  g = generator(500)
+  smooth = [round(x, 4) for x in (2.5 * torch.randn(50, generator=g)).tolist()]
+  tied = [round(x * 2) / 2 for x in smooth]
+  prefix = [3, 17, 17, smooth.index(max(smooth)), smooth.index(min(smooth)), 41]
+  options = [
+      {}, {"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.05}, {"repetition_penalty": 1.3},
+      {"top_k": 1}, {"top_k": 80}, {"top_p": 0.01}, {"min_p": 1.0}, {"temperature": 3.0, "top_p": 0.5},
+      {"temperature": 0.7, "top_k": 5}, {"temperature": 0.7, "top_p": 0.9}, {"top_k": 5, "top_p": 0.9},
+      {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1},
+      {"temperature": 0.7, "top_k": 12, "top_p": 0.9, "min_p": 0.05, "repetition_penalty": 1.3},
+      {"temperature": 1.5, "min_p": 0.1, "repetition_penalty": 0.8},
+  ]
+  cases = [{"logits": "smooth", "options": o, "probabilities": processed(smooth, prefix, o)} for o in options]
+  for o in ({"top_k": 5}, {"min_p": 0.2}, {"top_k": 3, "temperature": 0.5}):
+    cases.append({"logits": "tied", "options": o, "probabilities": processed(tied, prefix, o)})
+  write_json(HERE / "sampling.json", {"logits": {"smooth": smooth, "tied": tied}, "prefix": prefix, "cases": cases})
+  print(f"sampling.json: {len(cases)} cases")
+
+
+# --- Pipelines --------------------------------------------------------------------------------------
+
+SENTENCES = """
+The old boat drifted past the harbour wall while the gulls cried above it.
+My sister bakes bread on Sundays and gives half of it away.
+Nobody liked the film, but everyone stayed until the end.
+A quiet river runs behind the school.
+What a wonderful evening! We laughed, we sang, we danced.
+The service was slow and the soup was cold.
+He couldn't find his keys, so he waited in the garden.
+Rain fell all night; by morning the street was a stream.
+I've never seen such a beautiful garden in my life.
+They painted the door blue and the window frames white.
+The teacher asked a question and the whole class was quiet.
+It's a dull story with a clever ending.
+The cat slept on the warm stones near the well.
+We walked to the market and bought apples, onions and cheese.
+The music was too loud, the room too dark.
+Her letter arrived in March, three weeks late.
+Grandfather told us the story of the lost ring again.
+The train stops here twice a day, at 7:15 and 18:40.
+This is the best coffee in town.
+A small dog barked at the moving leaves.
+The actors were brilliant and the script was weak.
+She opened the window and listened to the rain.
+The road to the north is closed in winter.
+Why would anyone pay 25 euros for that?
+The children built a castle of sand and the sea took it away.
+We were happy with the room, the view and the breakfast.
+The lamp flickered, then the house was dark.
+He reads slowly but remembers everything.
+Our neighbour keeps bees and sells honey at the gate.
+The ending made no sense at all.
+In spring the hills turn green and the lambs arrive.
+You should see it twice: it's that good.
+The caf\u00e9 in Z\u00fcrich closes at six.
+Snow \u2603 lay on the caf\u00e9's roof.
+""".strip().split("\n")
+
+TINY_BERT = dict(BERT, hidden_size=24, num_hidden_layers=1, intermediate_size=40, max_position_embeddings=32, type_vocab_size=2)
+
+
+def wordpiece_vocabulary(size, special):
+  """Every letter alone and as a continuation, some endings, then the commonest words.
+
+  The library's own trainer breaks ties by the order of a hash table, so each run would give another one.
+  """
+  words = re.findall(r"[a-z]+", "\n".join(SENTENCES).lower())
+  letters = sorted(set("".join(words)))
+  endings = ["ing", "ed", "er", "ly", "est", "en", "ful", "ion", "ay", "th", "ou", "an"]
+  tokens = special + list("!',.:;?0123456789") + letters + ["##" + c for c in letters + list("0123456789") + endings]
+  ranked = sorted(set(words) - set(tokens), key=lambda w: (-words.count(w), w))
+  return {token: i for i, token in enumerate((tokens + ranked)[:size])}
+
+
+def wordpiece_tokenizer():
+  from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+  special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+  tokenizer = Tokenizer(models.WordPiece(wordpiece_vocabulary(200, special), unk_token="[UNK]"))
+  tokenizer.add_special_tokens(special)
+  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+  tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  tokenizer.decoder = decoders.WordPiece(prefix="##")
+  tokenizer.post_processor = processors.TemplateProcessing(
+      single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+  return transformers.PreTrainedTokenizerFast(
+      tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+      model_max_length=TINY_BERT["max_position_embeddings"],
+      model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+
+
+def byte_bpe_tokenizer():
+  from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+  tokenizer = Tokenizer(models.BPE())
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  tokenizer.decoder = decoders.ByteLevel()
+  tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+  trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=["<|endoftext|>"], show_progress=False,
+                                initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+  tokenizer.train_from_iterator(SENTENCES, trainer)
+  return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>",
+                                              unk_token="<|endoftext|>", model_max_length=64)
+
+
+def rounded(value):
+  """Floats at 8 significant digits: enough to check, short to store."""
+  if isinstance(value, float):
+    return float(f"{value:.8g}")
+  if isinstance(value, dict):
+    return {k: rounded(v) for k, v in value.items()}
+  return [rounded(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def store_pipeline(name, model, tokenizer):
+  folder = HERE / "pipelines" / name
+  if folder.exists():
+    shutil.rmtree(folder)
+  model.save_pretrained(folder)
+  tokenizer.save_pretrained(folder)
+  path, config = clean_config(folder)
+  write_json(path, config)
+  (folder / "generation_config.json").unlink(missing_ok=True)
+  return folder
+
+
+def open_pipeline(task, folder):
+  model_class = json.loads((folder / "config.json").read_text())["architectures"][0]
+  model = getattr(transformers, model_class).from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  return transformers.pipeline(task, model=model, tokenizer=tokenizer, device="cpu")
+
+
+def store_cases(folder, task, cases):
+  write_json(folder / "cases.json", {"task": task, "cases": rounded(cases)})
+  size = sum(f.stat().st_size for f in folder.iterdir())
+  assert size < 300_000, (folder, size)
+  print(f"pipelines/{folder.name}: {len(cases)} cases, {size} bytes")
+
+
+def run_cases(folder, task, inputs_and_options):
+  pipe = open_pipeline(task, folder)
+  store_cases(folder, task, [{"input": i, "options": o, "output": pipe(i, **o)} for i, o in inputs_and_options])
+
+
+CLASSIFIED = ["What a wonderful film!", "The soup was cold and the music was dull.", "It's Z\u00fcrich \u2014 nai\u0308ve, 20\u00b0C?!", ""]
+LONG_TEXT = "the old boat drifted past the harbour wall " * 6
+
+
+def make_classification(tokenizer):
+  names = labels("negative", "neutral", "positive")
+  config = transformers.BertConfig(**dict(TINY_BERT, vocab_size=len(tokenizer), **names))
+  folder = store_pipeline("text-classification", randomize(transformers.BertForSequenceClassification(config), 600), tokenizer)
+  pair = {"text": "The ending was weak.", "text_pair": "Everyone liked it."}
+  run_cases(folder, "text-classification",
+            [(t, o) for t in CLASSIFIED for o in ({}, {"top_k": None}, {"top_k": 2})] +
+            [(CLASSIFIED[:2], {}), (CLASSIFIED[:2], {"top_k": None}), (pair, {}), (pair, {"top_k": None}),
+             (CLASSIFIED[0], {"top_k": None, "function_to_apply": "sigmoid"}),
+             (CLASSIFIED[0], {"top_k": None, "function_to_apply": "none"}), (LONG_TEXT, {"top_k": None, "truncation": True})])
+  names = labels("toxic", "spam", "praise", "question")
+  config = transformers.BertConfig(**dict(TINY_BERT, vocab_size=len(tokenizer), problem_type="multi_label_classification", **names))
+  folder = store_pipeline("text-classification-multi-label", randomize(transformers.BertForSequenceClassification(config), 601), tokenizer)
+  run_cases(folder, "text-classification", [(t, o) for t in CLASSIFIED[:2] for o in ({}, {"top_k": None})])
+
+
+def make_fill_mask(tokenizer):
+  config = transformers.BertConfig(**dict(TINY_BERT, vocab_size=len(tokenizer)))
+  folder = store_pipeline("fill-mask", randomize(transformers.BertForMaskedLM(config), 602), tokenizer)
+  one, two = "The [MASK] was cold.", "The [MASK] sat near the [MASK]!"
+  run_cases(folder, "fill-mask", [(one, {}), (one, {"top_k": 3}), ("[MASK] is it?", {"top_k": 5}), (two, {"top_k": 2}), ([one, one], {"top_k": 2}),
+                                  (one, {"targets": ["the", "garden", "was"]})])
+
+
+def make_features(tokenizer):
+  config = transformers.BertConfig(**dict(TINY_BERT, vocab_size=len(tokenizer), hidden_act="gelu_new"))
+  folder = store_pipeline("feature-extraction", randomize(transformers.BertModel(config), 603), tokenizer)
+  pipe = open_pipeline("feature-extraction", folder)
+  texts = ["A quiet river.", "What did the teacher ask?"]
+  cases = [{"input": t, "options": {}, "output": pipe(t)} for t in texts]
+  # Pooling is not in the reference's pipeline; the sentence vectors are made from its output.
+  for text in texts:
+    tokens = torch.tensor(pipe(text))
+    for pooling, vector in (("mean", tokens.mean(1)), ("cls", tokens[:, 0])):
+      for normalize in (False, True):
+        value = F.normalize(vector, dim=-1) if normalize else vector
+        cases.append({"input": text, "options": {"pooling": pooling, "normalize": normalize}, "output": value.tolist()})
+  store_cases(folder, "feature-extraction", cases)
+
+
+def memorize(model, tokenizer, steps):
+  """Trains on the sentences until the text that comes out can be read."""
+  end = tokenizer.eos_token_id
+  rows = [[end] + tokenizer(t)["input_ids"] + [end] for t in SENTENCES]
+  width = max(map(len, rows))
+  ids = torch.tensor([r + [end] * (width - len(r)) for r in rows])
+  targets = torch.tensor([r + [IGNORED] * (width - len(r)) for r in rows])
+  optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, foreach=False)
+  for step in range(steps):
+    for group in optimizer.param_groups:
+      group["lr"] = warmup_then_cosine(step, peak=1e-2, warmup=10, steps=steps)
+    optimizer.zero_grad()
+    loss_of("gpt2", model, dict(input_ids=ids, labels=targets)).backward()
+    optimizer.step()
+  with torch.no_grad():
+    for p in model.parameters():
+      p.copy_(p.bfloat16().float())
+  return model.eval()
+
+
+def make_text_generation(tokenizer):
+  end = tokenizer.eos_token_id
+  settings = dict(GPT2, vocab_size=len(tokenizer), n_embd=36, n_positions=64, bos_token_id=end, eos_token_id=end)
+  prompts = ["The old boat", "What a", "The caf\u00e9 in Z", "Snow \u2603", "She opened the window and"]
+  options = [{"max_new_tokens": 12}, {"max_new_tokens": 40}, {"max_new_tokens": 12, "return_full_text": False},
+             {"max_new_tokens": 24, "repetition_penalty": 1.3}]
+  for seed in range(604, 624):
+    transformers.set_seed(seed)
+    model = memorize(transformers.GPT2LMHeadModel(transformers.GPT2Config(**settings)), tokenizer, steps=150)
+    folder = store_pipeline("text-generation", model, tokenizer)
+    pipe = open_pipeline("text-generation", folder)
+    pipe.tokenizer.pad_token_id = end
+    if all(clearly_greedy(pipe, p, o) for p in prompts for o in options):
+      break
+  else:
+    sys.exit("no seed gives clear greedy choices")
+  cases = []
+  for prompt in prompts:
+    for o in options:
+      cases.append({"input": prompt, "options": dict(o, do_sample=False), "output": pipe(prompt, do_sample=False, **o)})
+  store_cases(folder, "text-generation", cases)
+
+
+def clearly_greedy(pipe, prompt, options):
+  """Whether each greedy choice wins by so much that rounding cannot turn it."""
+  keys = ("max_new_tokens", "repetition_penalty")
+  inputs = pipe.tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+  out = pipe.model.generate(**inputs, do_sample=False, return_dict_in_generate=True, output_scores=True,
+                            pad_token_id=pipe.tokenizer.eos_token_id, **{k: v for k, v in options.items() if k in keys})
+  top = torch.stack(out.scores).topk(2).values
+  return bool((top[..., 0] - top[..., 1]).min() > 1e-2)
+
+
+def make_pipelines():
+  (HERE / "pipelines").mkdir(exist_ok=True)
+  words = wordpiece_tokenizer()
+  make_classification(words)
+  make_fill_mask(words)
+  make_features(words)
+  make_text_generation(byte_bpe_tokenizer())
+
+
+# --- Metrics ----------------------------------------------------------------------------------------
+
+def scores(confusion):
+  """scikit-learn's precision_recall_fscore_support(zero_division=0), from its definitions.
+
+  Rows are true classes. precision = tp / predicted, recall = tp / support, f1 = 2 p r / (p + r), each 0
+  where it would divide by 0; macro = mean over classes, weighted = mean by support, micro = from the summed
+  counts, which for one label each are all equal to the accuracy.
+  """
+  n = len(confusion)
+  ratio = lambda a, b: a / b if b else 0.0
+  support = [sum(row) for row in confusion]
+  predicted = [sum(confusion[r][c] for r in range(n)) for c in range(n)]
+  hits = [confusion[c][c] for c in range(n)]
+  per_class = []
+  for c in range(n):
+    p, r = ratio(hits[c], predicted[c]), ratio(hits[c], support[c])
+    per_class.append(dict(precision=p, recall=r, f1=ratio(2 * p * r, p + r), support=support[c]))
+  total = sum(support)
+  keys = ("precision", "recall", "f1")
+  micro = ratio(sum(hits), total)
+  return dict(accuracy=micro, per_class=per_class, macro={k: sum(c[k] for c in per_class) / n for k in keys},
+              micro={k: micro for k in keys},
+              weighted={k: ratio(sum(c[k] * c["support"] for c in per_class), total) for k in keys})
+
+
+def make_metrics():
+  confusions = {
+      "three classes": [[5, 2, 0], [1, 7, 3], [0, 4, 11]],
+      "binary": [[50, 7], [9, 34]],
+      "a class never predicted, another without support": [[4, 0, 1, 2], [3, 0, 0, 1], [0, 0, 6, 0], [0, 0, 0, 0]],
+      "all right": [[3, 0], [0, 9]],
+      "all wrong": [[0, 3], [9, 0]],
+  }
+  cases = [dict(name=k, confusion=c, **scores(c)) for k, c in confusions.items()]
+  write_json(HERE / "metrics.json", {"cases": cases})
+  print(f"metrics.json: {len(cases)} cases")
+
+
+# --- Tables of functions ----------------------------------------------------------------------------
+
+def make_functions():
+  """Values and derivatives of activations in float64, and the angles of rotary positions."""
+  from transformers.activations import ACT2FN
+  points = sorted({x / 4 for x in range(-24, 25)} | {-30.0, -12.5, -9.0, -5.5, -0.01, -1e-4, 1e-4, 0.01, 5.5, 9.0, 12.5, 30.0})
+  table = {"x": points}
+  for name in ("gelu", "gelu_new", "relu", "silu", "tanh", "sigmoid"):
+    x = torch.tensor(points, dtype=torch.float64, requires_grad=True)
+    y = ACT2FN[name](x)
+    y.sum().backward()
+    table[name] = {"value": y.tolist(), "derivative": x.grad.tolist()}
+  write_json(HERE / "activations.json", rounded(table))
+
+  from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+  base = dict(hidden_size=64, num_attention_heads=4, max_position_embeddings=4096)
+  kinds = [
+      dict(rope_type="default", rope_theta=10000.0),
+      dict(rope_type="default", rope_theta=500000.0),
+      dict(rope_type="linear", rope_theta=10000.0, factor=4.0),
+      dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+           original_max_position_embeddings=8192),
+      dict(rope_type="llama3", rope_theta=500000.0, factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0,
+           original_max_position_embeddings=512),
+  ]
+  positions = [0, 1, 2, 7, 100, 1023, 4095]
+  cases = []
+  for kind in kinds:
+    rotary = LlamaRotaryEmbedding(transformers.LlamaConfig(**base, rope_parameters=dict(kind)))
+    cos, sin = rotary(torch.zeros(1), torch.tensor([positions]))
+    half = rotary.inv_freq.shape[0]
+    cases.append({"head_dim": 2 * half, "rope_parameters": kind, "inverse_frequencies": rotary.inv_freq.tolist(),
+                  "cos": cos[0, :, :half].tolist(), "sin": sin[0, :, :half].tolist()})
+  write_json(HERE / "rotary.json", rounded({"positions": positions, "cases": cases}))
+  print(f"activations.json, rotary.json: {len(cases)} rotary cases")
+
+
+# --- All of it --------------------------------------------------------------------------------------
+
+def make_tokenizers():
+  """The text room's own scripts, where there are some."""
+  for script in sorted((HERE / "tokenizers").glob("make_*.py")):
+    print(f"tokenizers/{script.name}", flush=True)
+    subprocess.run([sys.executable, str(script)], check=True)
+
 
 SECTIONS = {
     "models": make_models,
     "gradients": make_gradients,
+    "training": make_training,
+    "sampling": make_sampling,
+    "pipelines": make_pipelines,
+    "metrics": make_metrics,
+    "functions": make_functions,
+    "tokenizers": make_tokenizers,
 }
 
 
@@ -388,6 +854,8 @@ def main(arguments):
     sys.exit(f"unknown section {unknown[0]}; there are: {', '.join(SECTIONS)}")
   for section in arguments or SECTIONS:
     SECTIONS[section]()
+  for path in HERE.rglob("*.safetensors"):
+    path.chmod(0o644)
 
 
 if __name__ == "__main__":
