@@ -91,8 +91,8 @@ test('C++ sources are ASCII', () => {
 });
 
 test('a header is guarded by its own path', () => {
-  // Highway reads a '-inl.h' once for each target, under a guard of another kind.
-  for (const file of files.filter((name) => /(?<!-inl)\.h$/.test(name) && roomOf(name))) {
+  for (const file of files.filter((name) => name.endsWith('.h') && roomOf(name))) {
+    if (read(file).includes('HWY_TARGET_TOGGLE')) continue; // read once for each target
     const guard = `SOTTO_${file.replace(/[^A-Za-z0-9]/g, '_').toUpperCase()}_`;
     assert.ok(read(file).includes(`#ifndef ${guard}\n#define ${guard}\n`), `${file} has no guard ${guard}`);
   }
