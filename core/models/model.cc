@@ -112,7 +112,7 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
   for (const Parameter& p : model.parameters().all()) {
     const std::string stored = StoredName(model, source, p.name);
     if (stored.empty()) {
-      if (options.fresh_head && !BelongsToBackbone(model, p.name)) continue;
+      if (options.fresh_head && (!BelongsToBackbone(model, p.name) || model.Ignores(p.name))) continue;
       return InvalidFile(StrCat("the checkpoint has no tensor '", p.name, "' ", p.shape.ToString()));
     }
     Result<Tensor> tensor = LoadParameter(p, stored, source, options.format, options.writable);
