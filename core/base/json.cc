@@ -5,6 +5,7 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <iterator>
 #include <limits>
@@ -17,6 +18,7 @@
 #pragma clang attribute push(__attribute__((no_sanitize("pointer-overflow"))), apply_to = function)
 #endif
 #include <rapidjson/error/error.h>
+#include <rapidjson/internal/dtoa.h>
 #include <rapidjson/reader.h>
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -114,6 +116,82 @@ class MemberIndex {
   std::vector<uint32_t> slots_;
   bool sorted_ = false;
 };
+
+// A decimal number as JSON writes it, taken apart: significand * 10^exponent.
+struct Decimal {
+  bool negative = false;
+  bool integral = true;      // neither fraction nor exponent is written
+  bool exact = true;         // the significand holds every digit
+  uint64_t significand = 0;  // its first 19 digits without leading zeros
+  int64_t exponent = 0;
+};
+
+Decimal ScanNumber(std::string_view text) {
+  Decimal number;
+  size_t at = 0;
+  if (text[at] == '-') {
+    number.negative = true;
+    ++at;
+  }
+  bool fraction = false;
+  for (; at < text.size() && text[at] != 'e' && text[at] != 'E'; ++at) {
+    if (text[at] == '.') {
+      fraction = true;
+      number.integral = false;
+      continue;
+    }
+    const auto digit = static_cast<uint64_t>(text[at] - '0');
+    if (number.significand < uint64_t{1'000'000'000'000'000'000}) {
+      number.significand = 10 * number.significand + digit;
+      if (fraction) --number.exponent;
+    } else {
+      if (digit != 0) number.exact = false;
+      if (!fraction) ++number.exponent;
+    }
+  }
+  if (at == text.size()) return number;
+  number.integral = false;
+  ++at;
+  const bool negative = text[at] == '-';
+  if (negative || text[at] == '+') ++at;
+  int64_t exponent = 0;
+  for (; at < text.size(); ++at) {
+    exponent = std::min<int64_t>(10 * exponent + (text[at] - '0'), int64_t{1} << 40);
+  }
+  number.exponent += negative ? -exponent : exponent;
+  return number;
+}
+
+// The nearest double; infinite where there is none. RapidJSON's own conversion reads outside its
+// table of powers for some very small numbers, so it is not used.
+double ToDouble(std::string_view text, const Decimal& number) {
+  constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  double value = static_cast<double>(number.significand);
+  if (number.significand == 0 || number.exponent < -400) {
+    value = 0;
+  } else if (number.exponent > 400) {
+    value = std::numeric_limits<double>::infinity();
+  } else if (number.exact && number.significand < uint64_t{1} << 53 &&
+             std::abs(number.exponent) <= 22) {
+    // Both operands are exact, so that one rounding gives the nearest double (Clinger 1990).
+    value =
+        number.exponent < 0 ? value / kPowers[-number.exponent] : value * kPowers[number.exponent];
+  } else {
+#if defined(__EMSCRIPTEN__)
+    // Small, and musl knows no other decimal point than '.'.
+    value = std::strtod(std::string(text).c_str(), nullptr);
+#else
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (parsed.ec == std::errc::result_out_of_range) {
+      value = number.exponent < 0 ? 0 : std::numeric_limits<double>::infinity();
+    }
+#endif
+    return std::isinf(value) || !number.negative ? value : -std::abs(value);
+  }
+  return number.negative ? -value : value;
+}
 
 template <class T>
 const T& Empty() {
@@ -227,7 +305,7 @@ class JsonReader {
     rapidjson::Reader reader;
     constexpr unsigned kFlags = rapidjson::kParseIterativeFlag |
                                 rapidjson::kParseValidateEncodingFlag |
-                                rapidjson::kParseFullPrecisionFlag;
+                                rapidjson::kParseNumbersAsStringsFlag;
     const rapidjson::ParseResult result = reader.Parse<kFlags>(stream_, *this);
     if (!error_.empty()) return At(error_offset_, error_);
     if (result.IsError()) return At(result.Offset(), Explain(result.Code(), result.Offset()));
@@ -237,19 +315,24 @@ class JsonReader {
 
   bool Null() { return Add(Json()); }
   bool Bool(bool value) { return Add(Json::Bool(value)); }
-  bool Int(int value) { return Add(Json::Int(value)); }
-  bool Uint(unsigned value) { return Add(Json::Int(value)); }
-  bool Int64(int64_t value) { return Add(Json::Int(value)); }
-  bool Uint64(uint64_t value) {
-    constexpr uint64_t kMax = std::numeric_limits<int64_t>::max();
-    if (value > kMax) return Double(static_cast<double>(value));
-    return Add(Json::Int(static_cast<int64_t>(value)));
-  }
-  bool Double(double value) {
-    if (!std::isfinite(value)) return Refuse(stream_.Tell(), "the number is too large");
+  // Numbers come as they are written.
+  bool RawNumber(const char* data, unsigned length, bool) {
+    const std::string_view text(data, length);
+    const Decimal number = ScanNumber(text);
+    int64_t whole = 0;
+    if (number.integral && std::from_chars(data, data + length, whole).ec == std::errc()) {
+      return Add(Json::Int(whole));
+    }
+    const double value = ToDouble(text, number);
+    if (!std::isfinite(value)) return Refuse(stream_.Tell() - length, "the number is too large");
     return Add(Json::Number(value));
   }
-  bool RawNumber(const char*, unsigned, bool) { return false; }
+  // The reader's interface, not called.
+  bool Int(int) { return false; }
+  bool Uint(unsigned) { return false; }
+  bool Int64(int64_t) { return false; }
+  bool Uint64(uint64_t) { return false; }
+  bool Double(double) { return false; }
   bool String(const char* data, unsigned length, bool) {
     if (!IsText(data, length)) return false;
     return Add(Json::String(std::string(data, length)));
@@ -557,8 +640,10 @@ void DumpNumber(const Json& number, std::string& out) {
   } else if (value == 0 && std::signbit(value)) {
     out += "-0.0";  // "-0" would be read as an integer
   } else {
-    const auto end = std::to_chars(digits, digits + sizeof(digits), value);
-    out.append(digits, end.ptr);
+    // Grisu2 (Loitsch 2010): round-trips, and is the shortest but for one in a thousand.
+    std::string_view text(digits, rapidjson::internal::dtoa(value, digits) - digits);
+    if (text.ends_with(".0")) text.remove_suffix(2);
+    out += text;
   }
 }
 

@@ -69,6 +69,19 @@ TEST(Json, ReadsDoublesToTheLastBit) {
   EXPECT_EQ(MustParse("2.2250738585072011e-308").as_number(), 2.2250738585072011e-308);
   EXPECT_EQ(MustParse("1.7976931348623157e308").as_number(), 1.7976931348623157e308);
   EXPECT_EQ(MustParse("5e-324").as_number(), 5e-324);
+  EXPECT_EQ(MustParse("3e-324").as_number(), 5e-324);
+  EXPECT_EQ(MustParse("2e-324").as_number(), 0.0);
+  EXPECT_EQ(MustParse("9007199254740993.0").as_number(), 9007199254740992.0);
+  EXPECT_EQ(MustParse("9007199254740993.00000000000000000000001").as_number(), 9007199254740994.0);
+  EXPECT_EQ(MustParse("1e23").as_number(), 1e23);
+  EXPECT_EQ(MustParse("0e99").as_number(), 0.0);
+  EXPECT_TRUE(std::signbit(MustParse("-0.0").as_number()));
+  EXPECT_TRUE(std::signbit(MustParse("-1e-400").as_number()));
+  EXPECT_EQ(MustParse("-1e-5").as_number(), -1e-5);
+  EXPECT_EQ(MustParse("-1.2345678901234567e-7").as_number(), -1.2345678901234567e-7);
+  EXPECT_EQ(MustParse("0." + std::string(400, '0') + "1").as_number(), 0.0);
+  EXPECT_EQ(MustParse("0." + std::string(300, '0') + "1e290").as_number(), 1e-11);
+  EXPECT_EQ(MustParse("1" + std::string(300, '0') + ".5").as_number(), 1e300);
   EXPECT_EQ(MustParse("1e-400").as_number(), 0.0);
   EXPECT_EQ(MustParse("123456789012345678901234567890").as_number(), 1.2345678901234568e29);
 }
@@ -189,7 +202,7 @@ TEST(Json, TypedMembersExplainWhatIsWrong) {
 }
 
 TEST(Json, DumpsWhatParsesBackToTheSame) {
-  const std::string text = R"({"a":[1,-2.5,1e+300,5e-324,0.1,-0.0,true,null,"\"\\\n\u0001)"
+  const std::string text = R"({"a":[1,-2.5,1e300,5e-324,0.1,-0.0,true,null,"\"\\\n\u0001)"
                            "\xC3\xA9"
                            R"("],"b":{},"c":[]})";
   EXPECT_EQ(MustParse(text).Dump(), text);
