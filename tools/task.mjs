@@ -10,6 +10,7 @@ import { brotliCompressSync } from 'node:zlib';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 process.chdir(root);
+process.env.PATH = path.resolve('node_modules/.bin') + path.delimiter + process.env.PATH;
 const cpus = os.cpus().length;
 const presets = JSON.parse(fs.readFileSync('CMakePresets.json', 'utf8')).configurePresets;
 const variants = presets.filter((p) => p.cacheVariables?.SOTTO_VARIANT);
@@ -76,7 +77,8 @@ function node() {
   throw new StepFailed('Node 24 or later is needed on this system: put it on PATH.');
 }
 
-const script = (file, ...args) => run(node(), [file, ...args]);
+/** A tool that npm installed; its interpreter is the Node beside it, where there is one. */
+const tool = (name, ...args) => run(path.resolve('node_modules/.bin', name), args);
 
 async function setup(what = 'all') {
   console.log('Set-up');
@@ -157,12 +159,12 @@ async function browserTests(browser) {
 /** The npm package's content in dist/: the library, its worker, its typings, the wasm variants. */
 async function library() {
   fs.rmSync('dist', { recursive: true, force: true });
-  await script(
-    'node_modules/esbuild/bin/esbuild', 'web/index.ts', 'web/worker.ts', '--bundle', '--splitting', '--minify',
+  await tool(
+    'esbuild', 'web/index.ts', 'web/worker.ts', '--bundle', '--splitting', '--minify',
     '--format=esm', '--target=es2022', '--outdir=dist', '--chunk-names=[name]-[hash]',
     '--external:./sotto-*.mjs', '--external:node:*', '--legal-comments=linked', '--log-level=warning',
   );
-  await script('node_modules/typescript/bin/tsc', '-p', 'web/tsconfig.json', '--noEmit', 'false', '--declaration',
+  await tool('tsc', '-p', 'web/tsconfig.json', '--noEmit', 'false', '--declaration',
     '--emitDeclarationOnly', '--outDir', 'dist');
   for (const { name, cacheVariables } of variants) {
     for (const extension of ['mjs', 'wasm']) {
@@ -204,7 +206,7 @@ async function modules() {
 
 /** The demos in build/site: pages, beside them the library in sotto/ and the models in models/. */
 async function site() {
-  await script('node_modules/vite/bin/vite.js', 'build', '--logLevel', 'warn');
+  await tool('vite', 'build', '--logLevel', 'warn');
   fs.cpSync('dist', 'build/site/sotto', { recursive: true });
   if (fs.existsSync('models')) fs.cpSync('models', 'build/site/models', { recursive: true });
 }
@@ -268,15 +270,15 @@ const commands = {
       const units = sources.filter((file) => file.startsWith('core/') && file.endsWith('.cc'));
       await inParallel(units, (file) => run('clang-tidy-19', ['-p', 'build/native', '--quiet', file]));
     });
-    await step('biome', () => script('node_modules/@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', '.'));
-    await step('types', () => script('node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'));
+    await step('biome', () => tool('biome', 'ci', '--error-on-warnings', '.'));
+    await step('types', () => tool('tsc', '-p', 'tsconfig.json'));
     await step('rooms, paths and sources', () => nodeTests('tests/lint/*.test.mjs'));
   },
 
   async format() {
     await setup();
     await step('clang-format', async () => run('clang-format-19', ['-i', ...(await cxxSources())]));
-    await step('biome', () => script('node_modules/@biomejs/biome/bin/biome', 'check', '--write', '.'));
+    await step('biome', () => tool('biome', 'check', '--write', '.'));
   },
 
   async bench(...names) {
