@@ -111,10 +111,14 @@ struct GeluTanh {
   static HWY_INLINE V Slope(D d, V x0) {
     const V limit = hn::Set(d, 20.0f), one = hn::Set(d, 1.0f);
     const V x = hn::IfThenElse(hn::Gt(hn::Abs(x0), limit), hn::CopySign(limit, x0), x0);
-    const V s = Sigmoid(d, TwoU(d, x));
+    // With e = exp(-|2u|): s = 1 / (1 + e) or e / (1 + e), and s (1 - s) = e / (1 + e)^2, uncancelled.
+    const V z = TwoU(d, x);
+    const V e = ExpOfNegative(d, hn::Neg(hn::Abs(z)));
+    const V r = hn::Div(one, hn::Add(one, e));
+    const V s = hn::IfThenElse(hn::Lt(z, hn::Zero(d)), hn::Mul(e, r), r);
     const V du = hn::Mul(hn::Set(d, 1.595769122f),
                          hn::MulAdd(hn::Mul(x, x), hn::Set(d, 3 * 0.044715f), one));
-    return hn::MulAdd(hn::Mul(hn::Mul(x, s), hn::Sub(one, s)), du, s);
+    return hn::MulAdd(hn::Mul(hn::Mul(x, e), hn::Mul(r, r)), du, s);
   }
 };
 
