@@ -1,0 +1,385 @@
+// The engine as JavaScript sees it: thin wrappers that turn values into Embind's and a Status into
+// {code, message}. No logic lives here. Texts are UTF-8 without lone surrogates: the caller sees to
+// that. Every object is freed by delete(), and may be freed in any order.
+#include <emscripten/bind.h>
+#include <emscripten/val.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/base/parallel.h"
+#include "core/base/status.h"
+#include "core/io/model_folder.h"
+#include "core/run/generation.h"
+#include "core/run/pipeline.h"
+#include "core/text/tokenizer.h"
+
+namespace {
+
+using emscripten::val;
+
+EMSCRIPTEN_DECLARE_VAL_TYPE(Int32Array);
+EMSCRIPTEN_DECLARE_VAL_TYPE(Uint32Array);
+EMSCRIPTEN_DECLARE_VAL_TYPE(Float32Array);
+EMSCRIPTEN_DECLARE_VAL_TYPE(Strings);
+
+// A copy of its own, outside the heap (whose views go stale when it grows).
+template <class Array, class T>
+Array CopyOut(const char* type, const std::vector<T>& values) {
+  const val view(emscripten::typed_memory_view(values.size(), values.data()));
+  return Array(val::global(type).new_(view));
+}
+
+Int32Array Ints(const std::vector<int32_t>& values) { return CopyOut<Int32Array>("Int32Array", values); }
+
+// What went wrong, or an empty code.
+struct Failure {
+  std::string code, message;
+};
+Failure FailureOf(const sotto::Status& status) {
+  if (status.ok()) return {};
+  return {std::string(sotto::StatusCodeName(status.code())), status.message()};
+}
+
+// Where a file's bytes arrive and stay. The engine may read a little past their end.
+uintptr_t Reserve(double bytes) {
+  if (!(bytes >= 0 && bytes < static_cast<double>(SIZE_MAX - 2 * sotto::kAlignment))) return 0;
+  const size_t padded = (static_cast<size_t>(bytes) + 2 * sotto::kAlignment - 1) & ~(sotto::kAlignment - 1);
+  return reinterpret_cast<uintptr_t>(std::aligned_alloc(sotto::kAlignment, padded));
+}
+void Release(uintptr_t pointer) { std::free(reinterpret_cast<void*>(pointer)); }
+
+// One pool serves every model: there is one caller.
+std::shared_ptr<sotto::ThreadPool>& Pool() {
+  static auto* pool = new std::shared_ptr<sotto::ThreadPool>();
+  return *pool;
+}
+int StartThreads(int threads) {
+  Pool() = std::make_shared<sotto::ThreadPool>(threads);
+  return Pool()->threads();
+}
+
+// The files of one model folder, by their names.
+class Files {
+ public:
+  // False for a name that no part of the engine reads.
+  bool SetText(const std::string& name, const std::string& text) {
+    static constexpr std::pair<std::string_view, std::string sotto::ModelFiles::*> kTexts[] = {
+        {"config.json", &sotto::ModelFiles::config},
+        {"generation_config.json", &sotto::ModelFiles::generation_config},
+        {"tokenizer.json", &sotto::ModelFiles::tokenizer},
+        {"tokenizer_config.json", &sotto::ModelFiles::tokenizer_config},
+        {"special_tokens_map.json", &sotto::ModelFiles::special_tokens_map},
+        {"chat_template.jinja", &sotto::ModelFiles::chat_template},
+    };
+    for (const auto& [known, field] : kTexts) {
+      if (known == name) {
+        files_.*field = text;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // Takes over the memory at `pointer`, which Reserve gave, whatever comes of it.
+  Failure AddWeights(const std::string& name, uintptr_t pointer, double bytes) {
+    std::shared_ptr<const void> owner(reinterpret_cast<void*>(pointer), [](const void* p) { std::free(const_cast<void*>(p)); });
+    const std::string_view view(static_cast<const char*>(owner.get()), static_cast<size_t>(bytes));
+    return FailureOf(files_.tensors.AddSafetensors(view, owner, name));
+  }
+
+  // Compares the weights with model.safetensors.index.json.
+  Failure CheckShards(const std::string& index) {
+    const sotto::Result<sotto::ShardIndex> parsed = sotto::ParseShardIndex(index);
+    return FailureOf(parsed.ok() ? files_.tensors.Check(*parsed) : parsed.status());
+  }
+
+  sotto::ModelFiles Take() { return std::move(files_); }
+
+ private:
+  sotto::ModelFiles files_;
+};
+
+struct Encoded {
+  std::string code, message;
+  Int32Array ids = Int32Array(val::undefined()), type_ids = Int32Array(val::undefined()),
+             special = Int32Array(val::undefined());
+  Uint32Array offsets = Uint32Array(val::undefined());  // begin, end, begin, end, ... in UTF-16 units
+  Strings tokens = Strings(val::undefined());
+};
+
+class BoundTokenizer;
+struct LoadedTokenizer {
+  std::string code, message;
+  std::shared_ptr<BoundTokenizer> tokenizer;
+};
+
+class BoundTokenizer {
+ public:
+  explicit BoundTokenizer(std::shared_ptr<const sotto::Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+
+  static LoadedTokenizer Load(Files& bound) {
+    const sotto::ModelFiles files = bound.Take();
+    auto loaded = sotto::Tokenizer::FromJson(files.tokenizer, files.tokenizer_config, files.special_tokens_map);
+    const auto [code, message] = FailureOf(loaded.ok() ? sotto::OkStatus() : loaded.status().In("tokenizer.json"));
+    if (!loaded.ok()) return {code, message, nullptr};
+    auto shared = std::make_shared<const sotto::Tokenizer>(*std::move(loaded));
+    return {"", "", std::make_shared<BoundTokenizer>(std::move(shared))};
+  }
+
+  Encoded Encode(const std::string& text, const std::string& pair, bool has_pair, bool add_special, bool parse_special,
+                 int max_length) const {
+    sotto::EncodeOptions options;
+    options.add_special_tokens = add_special;
+    options.parse_special = parse_special;
+    options.max_length = max_length;
+    const auto result =
+        has_pair ? tokenizer_->EncodePair(text, pair, options) : tokenizer_->Encode(text, options);
+    Encoded out;
+    const auto failure = FailureOf(result.status());
+    out.code = failure.code;
+    out.message = failure.message;
+    if (!result.ok()) return out;
+    out.ids = Ints(result->ids);
+    out.type_ids = Ints(result->type_ids);
+    out.special = Ints(result->special_tokens_mask);
+    out.offsets = CopyOut<Uint32Array>("Uint32Array", Utf16(*result, text, pair));
+    val tokens = val::array();
+    for (size_t i = 0; i < result->ids.size(); ++i) tokens.set(i, tokenizer_->IdToToken(result->ids[i]));
+    out.tokens = Strings(tokens);
+    return out;
+  }
+
+  std::string Decode(const Int32Array& ids, bool skip_special) const {
+    return tokenizer_->Decode(emscripten::convertJSArrayToNumberVector<int32_t>(ids), skip_special);
+  }
+
+  int VocabSize() const { return tokenizer_->vocab_size(); }
+  std::string MaskToken() const {
+    const auto id = tokenizer_->mask_id();
+    return id ? tokenizer_->IdToToken(*id) : "";
+  }
+
+ private:
+  static std::vector<uint32_t> Utf16(const sotto::Encoding& encoding, const std::string& text, const std::string& pair) {
+    std::vector<uint32_t> out(2 * encoding.size());
+    for (const int32_t sequence : {0, 1}) {
+      std::vector<uint32_t> bytes;
+      std::vector<size_t> places;
+      for (size_t i = 0; i < encoding.size(); ++i) {
+        if (encoding.sequence_ids[i] != sequence) continue;
+        bytes.insert(bytes.end(), {encoding.offsets[i].first, encoding.offsets[i].second});
+        places.insert(places.end(), {2 * i, 2 * i + 1});
+      }
+      const std::vector<uint32_t> units = sotto::Utf16Offsets(sequence == 0 ? text : pair, bytes);
+      for (size_t i = 0; i < units.size(); ++i) out[places[i]] = units[i];
+    }
+    return out;
+  }
+
+  std::shared_ptr<const sotto::Tokenizer> tokenizer_;
+};
+
+struct Step {
+  std::string code, message;
+  int token = -1;
+  std::string text;
+  bool done = false;
+  std::string finish_reason;
+};
+
+class BoundGeneration {
+ public:
+  BoundGeneration(std::shared_ptr<sotto::Pipeline> pipeline, std::unique_ptr<sotto::Generation> generation)
+      : pipeline_(std::move(pipeline)), generation_(std::move(generation)) {}
+
+  Step Next() {
+    sotto::Result<sotto::Generation::Step> step = generation_->Next();
+    if (!step.ok()) {
+      const auto [code, message] = FailureOf(step.status());
+      return {code, message};
+    }
+    return {"", "", step->token, std::move(step->text), step->done, std::move(step->finish_reason)};
+  }
+  double PromptTokens() const { return static_cast<double>(generation_->prompt_tokens()); }
+
+ private:
+  std::shared_ptr<sotto::Pipeline> pipeline_;  // outlives the generation
+  std::unique_ptr<sotto::Generation> generation_;
+};
+
+struct Started {
+  std::string code, message;
+  std::shared_ptr<BoundGeneration> generation;
+};
+
+struct Output {
+  std::string code, message;
+  std::string json;
+};
+
+struct Extracted {
+  std::string code, message;
+  Int32Array dims = Int32Array(val::undefined());
+  Float32Array data = Float32Array(val::undefined());
+};
+
+class BoundPipeline;
+struct Loaded {
+  std::string code, message;
+  std::shared_ptr<BoundPipeline> pipeline;
+};
+
+class BoundPipeline {
+ public:
+  explicit BoundPipeline(std::unique_ptr<sotto::Pipeline> pipeline) : pipeline_(std::move(pipeline)) {}
+
+  // `dtype`: auto, fp32 or q8.
+  static Loaded Load(const std::string& task, Files& files, const std::string& dtype) {
+    sotto::Pipeline::Options options;
+    options.pool = Pool();
+    if (dtype == "fp32") options.format = sotto::WeightFormat::kF32;
+    if (dtype == "q8") options.format = sotto::WeightFormat::kQ8;
+    auto loaded = sotto::Pipeline::Load(task, files.Take(), options);
+    if (!loaded.ok()) {
+      const auto [code, message] = FailureOf(loaded.status());
+      return {code, message, nullptr};
+    }
+    return {"", "", std::make_shared<BoundPipeline>(*std::move(loaded))};
+  }
+
+  Output Run(const std::string& input, const std::string& options) {
+    sotto::Result<sotto::Json> result = RunJson(input, options);
+    const auto [code, message] = FailureOf(result.status());
+    return {code, message, result.ok() ? result->Dump() : ""};
+  }
+
+  Extracted Extract(const std::string& text, const std::string& options) {
+    sotto::Result<sotto::Features> features = ExtractFeatures(text, options);
+    Extracted out;
+    const auto failure = FailureOf(features.status());
+    out.code = failure.code;
+    out.message = failure.message;
+    if (!features.ok()) return out;
+    out.dims = Ints(std::vector<int32_t>(features->dims.begin(), features->dims.end()));
+    out.data = CopyOut<Float32Array>("Float32Array", features->data);
+    return out;
+  }
+
+  Started Generate(const std::string& prompt, const std::string& options) {
+    sotto::Result<std::unique_ptr<sotto::Generation>> generation = Start(prompt, options);
+    const auto [code, message] = FailureOf(generation.status());
+    if (!generation.ok()) return {code, message, nullptr};
+    return {"", "", std::make_shared<BoundGeneration>(pipeline_, *std::move(generation))};
+  }
+
+  std::shared_ptr<BoundTokenizer> Words() const {
+    return std::make_shared<BoundTokenizer>(
+        std::shared_ptr<const sotto::Tokenizer>(pipeline_, &pipeline_->tokenizer()));
+  }
+  std::string Task() const { return std::string(pipeline_->task()); }
+
+ private:
+  sotto::Result<sotto::Json> RunJson(std::string_view input, std::string_view options) {
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed_input, sotto::Json::Parse(input));
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed_options, sotto::Json::Parse(options));
+    return pipeline_->Run(parsed_input, parsed_options);
+  }
+  sotto::Result<sotto::Features> ExtractFeatures(std::string_view text, std::string_view options) {
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed, sotto::Json::Parse(options));
+    return pipeline_->Extract(text, parsed);
+  }
+  sotto::Result<std::unique_ptr<sotto::Generation>> Start(std::string_view prompt, std::string_view options) {
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed, sotto::Json::Parse(options));
+    return pipeline_->Generate(prompt, parsed);
+  }
+
+  std::shared_ptr<sotto::Pipeline> pipeline_;
+};
+
+}  // namespace
+
+EMSCRIPTEN_BINDINGS(sotto) {
+  using namespace emscripten;  // NOLINT: the names of the binding language
+
+  register_type<Int32Array>("Int32Array<ArrayBuffer>");
+  register_type<Uint32Array>("Uint32Array<ArrayBuffer>");
+  register_type<Float32Array>("Float32Array<ArrayBuffer>");
+  register_type<Strings>("string[]");
+
+  function("reserve", &Reserve);
+  function("release", &Release);
+  function("startThreads", &StartThreads);
+
+  value_object<Failure>("Failure").field("code", &Failure::code).field("message", &Failure::message);
+
+  class_<Files>("Files")
+      .constructor<>()
+      .function("setText", &Files::SetText)
+      .function("addWeights", &Files::AddWeights)
+      .function("checkShards", &Files::CheckShards);
+
+  value_object<Encoded>("Encoded")
+      .field("code", &Encoded::code)
+      .field("message", &Encoded::message)
+      .field("ids", &Encoded::ids)
+      .field("typeIds", &Encoded::type_ids)
+      .field("special", &Encoded::special)
+      .field("offsets", &Encoded::offsets)
+      .field("tokens", &Encoded::tokens);
+  class_<BoundTokenizer>("Tokenizer")
+      .smart_ptr<std::shared_ptr<BoundTokenizer>>("SharedTokenizer")
+      .class_function("load", &BoundTokenizer::Load)
+      .function("encode", &BoundTokenizer::Encode)
+      .function("decode", &BoundTokenizer::Decode)
+      .function("vocabSize", &BoundTokenizer::VocabSize)
+      .function("maskToken", &BoundTokenizer::MaskToken);
+  value_object<LoadedTokenizer>("LoadedTokenizer")
+      .field("code", &LoadedTokenizer::code)
+      .field("message", &LoadedTokenizer::message)
+      .field("tokenizer", &LoadedTokenizer::tokenizer);
+
+  value_object<Step>("Step")
+      .field("code", &Step::code)
+      .field("message", &Step::message)
+      .field("token", &Step::token)
+      .field("text", &Step::text)
+      .field("done", &Step::done)
+      .field("finishReason", &Step::finish_reason);
+  class_<BoundGeneration>("Generation")
+      .smart_ptr<std::shared_ptr<BoundGeneration>>("SharedGeneration")
+      .function("next", &BoundGeneration::Next)
+      .function("promptTokens", &BoundGeneration::PromptTokens);
+  value_object<Started>("Started")
+      .field("code", &Started::code)
+      .field("message", &Started::message)
+      .field("generation", &Started::generation);
+
+  value_object<Output>("Output")
+      .field("code", &Output::code)
+      .field("message", &Output::message)
+      .field("json", &Output::json);
+  value_object<Extracted>("Extracted")
+      .field("code", &Extracted::code)
+      .field("message", &Extracted::message)
+      .field("dims", &Extracted::dims)
+      .field("data", &Extracted::data);
+  class_<BoundPipeline>("Pipeline")
+      .smart_ptr<std::shared_ptr<BoundPipeline>>("SharedPipeline")
+      .class_function("load", &BoundPipeline::Load)
+      .function("run", &BoundPipeline::Run)
+      .function("extract", &BoundPipeline::Extract)
+      .function("generate", &BoundPipeline::Generate)
+      .function("tokenizer", &BoundPipeline::Words)
+      .function("task", &BoundPipeline::Task);
+  value_object<Loaded>("Loaded")
+      .field("code", &Loaded::code)
+      .field("message", &Loaded::message)
+      .field("pipeline", &Loaded::pipeline);
+}

@@ -1,0 +1,118 @@
+// TypeScript bindings for emscripten-generated code.  Automatically generated at compile time.
+declare namespace RuntimeExports {
+    let HEAPU8: Uint8Array;
+}
+interface WasmModule {
+  _free(_0: number): void;
+  _malloc(_0: number): number;
+}
+
+type EmbindString = ArrayBuffer|Uint8Array|Uint8ClampedArray|Int8Array|string;
+export interface ClassHandle {
+  isAliasOf(other: ClassHandle): boolean;
+  delete(): void;
+  deleteLater(): this;
+  isDeleted(): boolean;
+  // @ts-ignore - If targeting lower than ESNext, this symbol might not exist.
+  [Symbol.dispose](): void;
+  clone(): this;
+}
+export type Failure = {
+  code: EmbindString,
+  message: EmbindString
+};
+
+export interface Files extends ClassHandle {
+  setText(_0: EmbindString, _1: EmbindString): boolean;
+  addWeights(_0: EmbindString, _1: number, _2: number): Failure;
+  checkShards(_0: EmbindString): Failure;
+}
+
+export type Encoded = {
+  code: EmbindString,
+  message: EmbindString,
+  ids: Int32Array<ArrayBuffer>,
+  typeIds: Int32Array<ArrayBuffer>,
+  special: Int32Array<ArrayBuffer>,
+  offsets: Uint32Array<ArrayBuffer>,
+  tokens: string[]
+};
+
+export interface Tokenizer extends ClassHandle {
+  encode(_0: EmbindString, _1: EmbindString, _2: boolean, _3: boolean, _4: boolean, _5: number): Encoded;
+  decode(_0: Int32Array<ArrayBuffer>, _1: boolean): string;
+  vocabSize(): number;
+  maskToken(): string;
+}
+
+export type LoadedTokenizer = {
+  code: EmbindString,
+  message: EmbindString,
+  tokenizer: Tokenizer | null
+};
+
+export type Step = {
+  code: EmbindString,
+  message: EmbindString,
+  token: number,
+  text: EmbindString,
+  done: boolean,
+  finishReason: EmbindString
+};
+
+export interface Generation extends ClassHandle {
+  next(): Step;
+  promptTokens(): number;
+}
+
+export type Started = {
+  code: EmbindString,
+  message: EmbindString,
+  generation: Generation | null
+};
+
+export type Output = {
+  code: EmbindString,
+  message: EmbindString,
+  json: EmbindString
+};
+
+export type Extracted = {
+  code: EmbindString,
+  message: EmbindString,
+  dims: Int32Array<ArrayBuffer>,
+  data: Float32Array<ArrayBuffer>
+};
+
+export interface Pipeline extends ClassHandle {
+  run(_0: EmbindString, _1: EmbindString): Output;
+  extract(_0: EmbindString, _1: EmbindString): Extracted;
+  generate(_0: EmbindString, _1: EmbindString): Started;
+  tokenizer(): Tokenizer | null;
+  task(): string;
+}
+
+export type Loaded = {
+  code: EmbindString,
+  message: EmbindString,
+  pipeline: Pipeline | null
+};
+
+interface EmbindModule {
+  reserve(_0: number): number;
+  release(_0: number): void;
+  startThreads(_0: number): number;
+  Files: {
+    new(): Files;
+  };
+  Tokenizer: {
+    load(_0: Files): LoadedTokenizer;
+  };
+  Generation: {};
+  Pipeline: {
+    load(_0: EmbindString, _1: Files, _2: EmbindString): Loaded;
+  };
+}
+
+export type MainModule = WasmModule & typeof RuntimeExports & EmbindModule;
+export default function MainModuleFactory (options?: unknown): Promise<MainModule>;
