@@ -37,61 +37,70 @@ constexpr std::string_view kUsage =
   --threads N    threads to use (default: all)
 )";
 
-// A wrong command line, as against a command that failed.
-constexpr StatusCode kUsageError = StatusCode::kCancelled;
-Status Usage(std::string message) { return {kUsageError, std::move(message)}; }
-
 // Set by Ctrl+C: training then saves where it is and ends.
 volatile std::sig_atomic_t interrupted = 0;
 
-struct Arguments {
-  std::vector<std::string> words;                        // what is no option
-  std::map<std::string, std::string, std::less<>> named;  // --name value, or "" for a flag
+// The command line behind the command. What is wrong with it is remembered as misuse, as against a
+// command that failed.
+class Arguments {
+ public:
   std::vector<std::pair<std::string, std::string>> set;  // --set key=value
 
-  static Result<Arguments> Parse(int argc, char** argv) {
-    Arguments out;
+  Status Parse(int argc, char** argv) {
     for (int i = 2; i < argc; ++i) {
       const std::string word = argv[i];
       if (!word.starts_with("--")) {
-        out.words.push_back(word);
+        words_.push_back(word);
         continue;
       }
       const std::string name = word.substr(2);
       if (name == "lines" || name == "no-special") {
-        out.named[name] = "";
+        named_[name] = "";
         continue;
       }
       static constexpr std::string_view kNamed[] = {"model", "ids", "set", "out", "to", "threads"};
-      if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed)) return Usage(StrCat("unknown option ", word));
-      if (++i == argc) return Usage(StrCat(word, " needs a value"));
+      if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed)) return Misuse(StrCat("unknown option ", word));
+      if (++i == argc) return Misuse(StrCat(word, " needs a value"));
       const std::string value = argv[i];
-      if (name != "set") {
-        out.named[name] = value;
-        continue;
-      }
       const size_t equals = value.find('=');
-      if (equals == std::string::npos) return Usage(StrCat("--set takes key=value, not '", value, "'"));
-      out.set.emplace_back(value.substr(0, equals), value.substr(equals + 1));
+      if (name != "set") {
+        named_[name] = value;
+      } else if (equals == std::string::npos) {
+        return Misuse(StrCat("--set takes key=value, not '", value, "'"));
+      } else {
+        set.emplace_back(value.substr(0, equals), value.substr(equals + 1));
+      }
     }
-    return out;
+    return OkStatus();
   }
 
-  bool Has(std::string_view name) const { return named.find(name) != named.end(); }
+  Status Misuse(std::string message) const {
+    misused_ = true;
+    return InvalidArgument(std::move(message));
+  }
+  bool misused() const { return misused_; }
+
+  const std::vector<std::string>& words() const { return words_; }
+  bool Has(std::string_view name) const { return named_.find(name) != named_.end(); }
   Result<std::string> Need(std::string_view name) const {
-    const auto found = named.find(name);
-    if (found == named.end()) return Usage(StrCat("--", name, " is missing"));
+    const auto found = named_.find(name);
+    if (found == named_.end()) return Misuse(StrCat("--", name, " is missing"));
     return found->second;
   }
   Result<std::string> Word(std::string_view what) const {
-    if (words.size() != 1) return Usage(StrCat("expected one ", what));
-    return words.front();
+    if (words_.size() != 1) return Misuse(StrCat("expected one ", what));
+    return words_.front();
   }
   int Threads() const {
-    const auto found = named.find("threads");
-    if (found != named.end()) return std::atoi(found->second.c_str());
+    const auto found = named_.find("threads");
+    if (found != named_.end()) return std::atoi(found->second.c_str());
     return static_cast<int>(std::thread::hardware_concurrency());
   }
+
+ private:
+  std::vector<std::string> words_;                         // what is no option
+  std::map<std::string, std::string, std::less<>> named_;  // --name value, or "" for a flag
+  mutable bool misused_ = false;
 };
 
 std::string ReadStdin() {
@@ -144,12 +153,13 @@ Status Tokenize(const Arguments& args) {
   return OkStatus();
 }
 
-Result<std::vector<int32_t>> ParseIds(std::string_view text) {
+Result<std::vector<int32_t>> ParseIds(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string text, args.Need("ids"));
   Result<Json> list = Json::Parse(StrCat("[", text, "]"));
-  if (!list.ok() || list->items().empty()) return Usage("--ids takes token ids with commas between them");
+  if (!list.ok() || list->items().empty()) return args.Misuse("--ids takes token ids with commas between them");
   std::vector<int32_t> ids;
   for (const Json& id : list->items()) {
-    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX) return Usage(StrCat("'", id.Dump(), "' is no token id"));
+    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX) return args.Misuse(StrCat("'", id.Dump(), "' is no token id"));
     ids.push_back(static_cast<int32_t>(id.as_int()));
   }
   return ids;
@@ -167,8 +177,7 @@ Result<std::unique_ptr<Model>> OpenModel(const std::string& folder, const LoadOp
 
 Status Logits(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
-  SOTTO_ASSIGN_OR_RETURN(const std::string list, args.Need("ids"));
-  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ParseIds(list));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ParseIds(args));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {}));
   Arena arena;
   ThreadPool pool(args.Threads());
@@ -216,7 +225,7 @@ Status Quantize(const Arguments& args) {
   if (to == "q8") format = SaveFormat::kQ8;
   else if (to == "f16") format = SaveFormat::kF16;
   else if (to == "f32") format = SaveFormat::kF32;
-  else return Usage(StrCat("--to takes q8, f16 or f32, not '", to, "'"));
+  else return args.Misuse(StrCat("--to takes q8, f16 or f32, not '", to, "'"));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {.format = WeightFormat::kF32}));
   SOTTO_ASSIGN_OR_RETURN(const NamedTensors weights, ExportWeights(*model, format));
   SOTTO_RETURN_IF_ERROR(MakeFolder(out));
@@ -253,33 +262,32 @@ Status Eval(const Arguments& args) {
   return OkStatus();
 }
 
-Status Dispatch(int argc, char** argv) {
-  if (argc < 2) return Usage("no command given");
-  const std::string_view command = argv[1];
-  SOTTO_ASSIGN_OR_RETURN(const Arguments args, Arguments::Parse(argc, argv));
+Status Dispatch(std::string_view command, const Arguments& args) {
   if (command == "tokenize") return Tokenize(args);
   if (command == "logits") return Logits(args);
   if (command == "run") return RunTask(args);
   if (command == "train") return Train(args);
   if (command == "eval") return Eval(args);
   if (command == "quantize") return Quantize(args);
-  if (command == "bench") return Bench(args.words, args.Threads());
-  return Usage(StrCat("unknown command '", command, "'"));
+  if (command == "bench") return Bench(args.words(), args.Threads());
+  return args.Misuse(command.empty() ? "no command given" : StrCat("unknown command '", command, "'"));
 }
 
 }  // namespace
 }  // namespace sotto
 
 int main(int argc, char** argv) {
-  const std::string_view first = argc > 1 ? argv[1] : "";
-  if (first == "--help" || first == "-h" || first == "help") {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if (command == "--help" || command == "-h" || command == "help") {
     std::fwrite(sotto::kUsage.data(), 1, sotto::kUsage.size(), stdout);
     return 0;
   }
-  const sotto::Status status = sotto::Dispatch(argc, argv);
+  sotto::Arguments args;
+  sotto::Status status = args.Parse(argc, argv);
+  if (status.ok()) status = sotto::Dispatch(command, args);
   if (status.ok()) return 0;
   std::fprintf(stderr, "sotto: %s\n", status.message().c_str());
-  if (status.code() != sotto::kUsageError) return 1;
+  if (!args.misused()) return 1;
   std::fputs("Try 'sotto --help'.\n", stderr);
   return 2;
 }
