@@ -94,9 +94,9 @@ async function setup(what = 'all') {
   process.env.CCACHE_NOHASHDIR ??= '1';
 }
 
-/** Configures a preset if need be, and builds targets of it. */
+/** Configures a preset if need be, and builds targets of it, or all. */
 async function cmake(preset, ...targets) {
-  if (!fs.existsSync(`build/${preset}/build.ninja`)) await run('cmake', ['--preset', preset]);
+  if (targets.length === 0 || !fs.existsSync(`build/${preset}/build.ninja`)) await run('cmake', ['--preset', preset]);
   await run('cmake', ['--build', '--preset', preset, ...targets.flatMap((t) => ['--target', t])]);
 }
 
