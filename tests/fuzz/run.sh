@@ -16,6 +16,6 @@ for program in "$build"/tests/fuzz/*_fuzz; do
   # shellcheck disable=SC2086
   nice -n 19 "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=4096 \
     -artifact_prefix="$found/../$name-" $dict "$found" "$here/corpus/$name" 2> "$program.log" ||
-    { tail -n 60 "$program.log"; exit 1; }
+    { tail -n 40 "$program.log"; exit 1; }
   grep -E 'DONE|Done' "$program.log" | tail -n 2
 done
