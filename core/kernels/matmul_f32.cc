@@ -2,7 +2,7 @@
 // high-performance matrix multiplication", 2008), or streaming loops where C has few rows.
 //
 // Every element of C sums over k in the same order whatever the number of threads: K is cut into
-// blocks of kDepth; within a block one chain of multiply-adds from zero; the blocks in order.
+// equal blocks; within a block one chain of multiply-adds from zero; the blocks in order.
 #include "core/kernels/matmul.h"
 
 #include <algorithm>
@@ -36,19 +36,36 @@ constexpr int kTileRows = 14;
 constexpr int kTileRows = 6;
 #endif
 constexpr int64_t kTileColumns = 2 * kLanes;
-constexpr int64_t kDepth = 256;        // k of a block
-constexpr int64_t kWidth = 1024;       // columns of B packed at once: kDepth * kWidth floats = 1 MiB
-constexpr int64_t kColumnRows = 4 * kTileRows;  // up to this many rows the columns are shared out
+// The most k of a block. A panel of A stays in the first-level cache while B's panels stream by; the
+// stack of a page's worker is small.
+constexpr int64_t kDepth = HWY_ARCH_WASM ? 256 : 384;
+constexpr int64_t kWidth = 1024;  // columns of B packed at once: kDepth * kWidth floats = 1.5 MiB
+// Up to this many rows it is the columns that threads share.
+constexpr int64_t kColumnRows = (HWY_ARCH_WASM ? 2 : 4) * kTileRows;
+
+// The k of a block where K is cut into as few as kDepth allows: a function of K alone.
+int64_t BlockDepth(int64_t k) {
+  const int64_t blocks = (k + kDepth - 1) / kDepth;
+  return ((k + blocks - 1) / blocks + 3) / 4 * 4;
+}
 
 // `out` [depth, width] from `in` with in[i, k] at in[k * stride + i]; the columns beyond `count` are 0.
 void PackAlong(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int64_t depth,
                int64_t width, float* HWY_RESTRICT out) {
   const D d;
+  const D4 d4;
+  if (count < width) std::memset(out, 0, static_cast<size_t>(depth * width) * sizeof(float));
   for (int64_t k = 0; k < depth; ++k, in += stride, out += width) {
     int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) hn::StoreU(hn::LoadU(d, in + i), d, out + i);
-    for (; i < count; ++i) out[i] = in[i];
-    for (; i < width; ++i) out[i] = 0;
+    for (; i < count; i += 4) {
+      if (count < 4) {
+        for (; i < count; ++i) out[i] = in[i];
+      } else {  // the last four may overlap those before
+        const int64_t at = std::min(i, count - 4);
+        hn::StoreU(hn::LoadU(d4, in + at), d4, out + at);
+      }
+    }
   }
 }
 
@@ -106,13 +123,13 @@ void PackB(const GemmArgs& g, int64_t column, int64_t k, int64_t depth, float* o
 
 // c [kRows, kTileColumns] = a b (+ c), a packed [depth, kRows], b packed [depth, kTileColumns].
 template <int kRows>
-HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, int64_t depth,
-                       float* HWY_RESTRICT c, int64_t ldc, bool add) {
+HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, size_t depth,
+                       float* HWY_RESTRICT c, size_t ldc, bool add) {
   const D d;
   V sum[kRows][2];
   HWY_UNROLL(kRows)
   for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Zero(d);
-  for (int64_t k = 0; k < depth; ++k) {
+  for (size_t k = 0; k < depth; ++k) {
     const V b0 = hn::Load(d, b), b1 = hn::Load(d, b + kLanes);
     b += kTileColumns;
     HWY_UNROLL(kRows)
@@ -126,20 +143,21 @@ HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b,
   if (add) {
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      float* row = c + i * ldc;
+      float* row = c + static_cast<size_t>(i) * ldc;
       hn::StoreU(hn::Add(hn::LoadU(d, row), sum[i][0]), d, row);
       hn::StoreU(hn::Add(hn::LoadU(d, row + kLanes), sum[i][1]), d, row + kLanes);
     }
   } else {
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      hn::StoreU(sum[i][0], d, c + i * ldc);
-      hn::StoreU(sum[i][1], d, c + i * ldc + kLanes);
+      float* row = c + static_cast<size_t>(i) * ldc;
+      hn::StoreU(sum[i][0], d, row);
+      hn::StoreU(sum[i][1], d, row + kLanes);
     }
   }
 }
 
-using TileFunction = void (*)(const float*, const float*, int64_t, float*, int64_t, bool);
+using TileFunction = void (*)(const float*, const float*, size_t, float*, size_t, bool);
 constexpr TileFunction kTiles[] = {
     nullptr,  Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>,
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
@@ -155,10 +173,10 @@ void Multiply(const GemmArgs& g, const float* a, const float* b, int64_t row, in
   const int64_t columns = std::min(kTileColumns, g.n - column);
   float* c = g.c + row * g.ldc + column;
   if (columns == kTileColumns) {
-    kTiles[rows](a, b, depth, c, g.ldc, add);
+    kTiles[rows](a, b, static_cast<size_t>(depth), c, static_cast<size_t>(g.ldc), add);
   } else {
     alignas(64) float edge[kTileRows * kTileColumns];
-    kTiles[rows](a, b, depth, edge, kTileColumns, false);
+    kTiles[rows](a, b, static_cast<size_t>(depth), edge, kTileColumns, false);
     for (int64_t i = 0; i < rows; ++i) {
       const float* from = edge + i * kTileColumns;
       float* to = c + i * g.ldc;
@@ -175,9 +193,9 @@ void Multiply(const GemmArgs& g, const float* a, const float* b, int64_t row, in
 // columns is packed by the thread that multiplies it.
 void ShareColumns(const GemmArgs& g, int64_t first, int64_t rows, ThreadPool* pool) {
   alignas(64) float a[kColumnRows * kDepth];
-  const int64_t panels = (g.n + kTileColumns - 1) / kTileColumns;
-  for (int64_t k = 0; k < g.k; k += kDepth) {
-    const int64_t depth = std::min(kDepth, g.k - k);
+  const int64_t panels = (g.n + kTileColumns - 1) / kTileColumns, block = BlockDepth(g.k);
+  for (int64_t k = 0; k < g.k; k += block) {
+    const int64_t depth = std::min(block, g.k - k);
     for (int64_t i = 0; i < rows; i += kTileRows) {
       PackA(g, first + i, std::min<int64_t>(kTileRows, rows - i), k, depth, a + i * depth);
     }
@@ -198,12 +216,12 @@ void ShareColumns(const GemmArgs& g, int64_t first, int64_t rows, ThreadPool* po
 // Many rows: kWidth columns of B are packed once for all threads, and each panel of A by the thread
 // that multiplies it. `packed` holds kDepth * kWidth floats.
 void ShareRows(const GemmArgs& g, float* packed, ThreadPool* pool) {
-  const int64_t row_panels = (g.m + kTileRows - 1) / kTileRows;
+  const int64_t row_panels = (g.m + kTileRows - 1) / kTileRows, block = BlockDepth(g.k);
   for (int64_t left = 0; left < g.n; left += kWidth) {
     const int64_t right = std::min(left + kWidth, g.n);
     const int64_t panels = (right - left + kTileColumns - 1) / kTileColumns;
-    for (int64_t k = 0; k < g.k; k += kDepth) {
-      const int64_t depth = std::min(kDepth, g.k - k);
+    for (int64_t k = 0; k < g.k; k += block) {
+      const int64_t depth = std::min(block, g.k - k);
       ParallelFor(pool, panels, 1, [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; ++p) {
           PackB(g, left + p * kTileColumns, k, depth, packed + p * kTileColumns * depth);
@@ -226,40 +244,48 @@ void ShareRows(const GemmArgs& g, float* packed, ThreadPool* pool) {
 
 // Inner products of kRows rows of A with kColumns rows of B (as stored), both contiguous along k.
 template <int kRows, int kColumns>
-HWY_INLINE void Inner(const GemmArgs& g, int64_t row, int64_t column) {
+HWY_NOINLINE void Inner(const GemmArgs& g, int64_t column) {
   const D d;
   V sum[kRows][kColumns];
-  const float* HWY_RESTRICT a = g.a + row * g.lda;
-  const float* HWY_RESTRICT b = g.b + column * g.ldb;
+  const float* a[kRows];
+  const float* b[kColumns];
+  for (int i = 0; i < kRows; ++i) a[i] = g.a + i * g.lda;
+  for (int j = 0; j < kColumns; ++j) b[j] = g.b + (column + j) * g.ldb;
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kColumns; ++j) sum[i][j] = hn::Zero(d);
   }
-  int64_t k = 0;
-  for (; k + kLanes <= g.k; k += kLanes) {
+  const size_t depth = static_cast<size_t>(g.k), whole = depth - depth % kLanes;
+  for (size_t k = 0; k < whole; k += kLanes) {
     V bj[kColumns];
-    for (int j = 0; j < kColumns; ++j) bj[j] = hn::LoadU(d, b + j * g.ldb + k);
+    HWY_UNROLL(kColumns)
+    for (int j = 0; j < kColumns; ++j) bj[j] = hn::LoadU(d, b[j] + k);
+    HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      const V ai = hn::LoadU(d, a + i * g.lda + k);
+      const V ai = hn::LoadU(d, a[i] + k);
       for (int j = 0; j < kColumns; ++j) sum[i][j] = FastMulAdd(ai, bj[j], sum[i][j]);
     }
   }
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kColumns; ++j) {
-      float total = hn::ReduceSum(d, sum[i][j]);
-      for (int64_t t = k; t < g.k; ++t) total += a[i * g.lda + t] * b[j * g.ldb + t];
-      float* c = g.c + (row + i) * g.ldc + column + j;
-      if (g.beta != 0) total += *c;
-      *c = g.bias == nullptr ? total : total + g.bias[column + j];
-    }
+  float totals[kRows * kColumns];
+  for (int i = 0; i < kRows * kColumns; ++i) {
+    totals[i] = hn::ReduceSum(d, sum[i / kColumns][i % kColumns]);
+  }
+  for (int i = 0; i < kRows * kColumns; ++i) {
+    const float* ai = a[i / kColumns];
+    const float* bj = b[i % kColumns];
+    float total = totals[i];
+    for (size_t k = whole; k < depth; ++k) total += ai[k] * bj[k];
+    float* c = g.c + i / kColumns * g.ldc + column + i % kColumns;
+    if (g.beta != 0) total += *c;
+    *c = g.bias == nullptr ? total : total + g.bias[column + i % kColumns];
   }
 }
 
 template <int kRows>
-HWY_NOINLINE void InnerRows(const GemmArgs& g, int64_t row, int64_t begin, int64_t end) {
+void InnerRows(const GemmArgs& g, int64_t begin, int64_t end) {
   constexpr int kColumns = kRows <= 2 ? 4 : 2;
   int64_t j = begin;
-  for (; j + kColumns <= end; j += kColumns) Inner<kRows, kColumns>(g, row, j);
-  for (; j < end; ++j) Inner<kRows, 1>(g, row, j);
+  for (; j + kColumns <= end; j += kColumns) Inner<kRows, kColumns>(g, j);
+  for (; j < end; ++j) Inner<kRows, 1>(g, j);
 }
 
 constexpr int kStreamRows = 5;  // up to this many rows of C, B is read once and never packed
@@ -270,61 +296,78 @@ void StreamInner(const GemmArgs& g, ThreadPool* pool) {
   ParallelFor(pool, (g.n + 3) / 4, grain / 4, [&](int64_t first, int64_t last) {
     const int64_t begin = first * 4, end = std::min(last * 4, g.n);  // tiles of 4 in any split
     switch (g.m) {
-      case 1: return InnerRows<1>(g, 0, begin, end);
-      case 2: return InnerRows<2>(g, 0, begin, end);
-      case 3: return InnerRows<3>(g, 0, begin, end);
-      case 4: return InnerRows<4>(g, 0, begin, end);
-      default: return InnerRows<5>(g, 0, begin, end);
+      case 1: return InnerRows<1>(g, begin, end);
+      case 2: return InnerRows<2>(g, begin, end);
+      case 3: return InnerRows<3>(g, begin, end);
+      case 4: return InnerRows<4>(g, begin, end);
+      default: return InnerRows<5>(g, begin, end);
     }
   });
 }
 
-// kRows rows of C over columns begin..end-1 where B is stored [k, n]: two vectors of columns at a
-// time, down all of k.
-template <int kRows>
-HWY_NOINLINE void OuterRows(const GemmArgs& g, int64_t begin, int64_t end) {
+// kRows rows of C over kVectors vectors of columns where B is stored [k, n], down all of k.
+template <int kRows, int kVectors>
+HWY_NOINLINE void Outer(const GemmArgs& g, int64_t column) {
   const D d;
-  const int64_t a_row = g.trans_a ? 1 : g.lda, a_k = g.trans_a ? g.lda : 1;
-  int64_t j = begin;
-  for (; j + kTileColumns <= end; j += kTileColumns) {
-    V sum[kRows][2];
-    for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Zero(d);
-    const float* HWY_RESTRICT a = g.a;
-    const float* HWY_RESTRICT b = g.b + j;
-    for (int64_t k = 0; k < g.k; ++k, a += a_k, b += g.ldb) {
-      const V b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + kLanes);
-      for (int i = 0; i < kRows; ++i) {
-        const V ai = hn::Set(d, a[i * a_row]);
-        sum[i][0] = FastMulAdd(ai, b0, sum[i][0]);
-        sum[i][1] = FastMulAdd(ai, b1, sum[i][1]);
-      }
-    }
+  const size_t a_row = static_cast<size_t>(g.trans_a ? 1 : g.lda);
+  const size_t a_k = static_cast<size_t>(g.trans_a ? g.lda : 1);
+  const size_t ldb = static_cast<size_t>(g.ldb), depth = static_cast<size_t>(g.k);
+  V sum[kRows][kVectors];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
+  }
+  const float* HWY_RESTRICT a = g.a;
+  const float* HWY_RESTRICT b = g.b + column;
+  for (size_t k = 0; k < depth; ++k, a += a_k, b += ldb) {
+    V bj[kVectors];
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) bj[j] = hn::LoadU(d, b + j * kLanes);
+    HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      for (int h = 0; h < 2; ++h) {
-        float* c = g.c + i * g.ldc + j + h * kLanes;
-        V v = sum[i][h];
-        if (g.beta != 0) v = hn::Add(v, hn::LoadU(d, c));
-        if (g.bias != nullptr) v = hn::Add(v, hn::LoadU(d, g.bias + j + h * kLanes));
-        hn::StoreU(v, d, c);
-      }
+      const V ai = hn::Set(d, a[static_cast<size_t>(i) * a_row]);
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = FastMulAdd(ai, bj[j], sum[i][j]);
     }
   }
-  for (; j < end; ++j) {
-    for (int i = 0; i < kRows; ++i) {
-      float total = 0;
-      for (int64_t k = 0; k < g.k; ++k) total += g.a[i * a_row + k * a_k] * g.b[k * g.ldb + j];
-      float* c = g.c + i * g.ldc + j;
-      if (g.beta != 0) total += *c;
-      *c = g.bias == nullptr ? total : total + g.bias[j];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) {
+      const int64_t at = column + j * kLanes;
+      float* c = g.c + i * g.ldc + at;
+      V v = sum[i][j];
+      if (g.beta != 0) v = hn::Add(v, hn::LoadU(d, c));
+      if (g.bias != nullptr) v = hn::Add(v, hn::LoadU(d, g.bias + at));
+      hn::StoreU(v, d, c);
     }
   }
 }
 
+// One element of C.
+float OuterOne(const GemmArgs& g, int64_t i, int64_t j) {
+  const int64_t a_row = g.trans_a ? 1 : g.lda, a_k = g.trans_a ? g.lda : 1;
+  float total = 0;
+  for (int64_t k = 0; k < g.k; ++k) total += g.a[i * a_row + k * a_k] * g.b[k * g.ldb + j];
+  if (g.beta != 0) total += g.c[i * g.ldc + j];
+  return g.bias == nullptr ? total : total + g.bias[j];
+}
+
+constexpr int64_t kStripColumns = 8 * kLanes;  // what a thread takes at least
+
+// The fewer the rows, the more columns at a time, for whole cache lines of B.
+template <int kRows>
+void OuterRows(const GemmArgs& g, int64_t begin, int64_t end) {
+  constexpr int kVectors = kRows == 1 ? 8 : kRows == 2 ? 4 : 2;
+  int64_t j = begin;
+  for (; j + kVectors * kLanes <= end; j += kVectors * kLanes) Outer<kRows, kVectors>(g, j);
+  for (; j + kLanes <= end; j += kLanes) Outer<kRows, 1>(g, j);
+  for (; j < end; ++j) {
+    for (int i = 0; i < kRows; ++i) g.c[i * g.ldc + j] = OuterOne(g, i, j);
+  }
+}
+
 void StreamOuter(const GemmArgs& g, ThreadPool* pool) {
-  const int64_t strips = (g.n + kTileColumns - 1) / kTileColumns;
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, g.k * kTileColumns));
+  const int64_t strips = (g.n + kStripColumns - 1) / kStripColumns;
+  const int64_t grain = std::max<int64_t>(1, 16384 / (g.k * kStripColumns));
   ParallelFor(pool, strips, grain, [&](int64_t first, int64_t last) {
-    const int64_t begin = first * kTileColumns, end = std::min(last * kTileColumns, g.n);
+    const int64_t begin = first * kStripColumns, end = std::min(last * kStripColumns, g.n);
     switch (g.m) {
       case 1: return OuterRows<1>(g, begin, end);
       case 2: return OuterRows<2>(g, begin, end);

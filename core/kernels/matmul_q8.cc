@@ -229,7 +229,8 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
   }
   const int16_t* HWY_RESTRICT a = t.a;
   const uint8_t* HWY_RESTRICT w = t.w[0];
-  for (int64_t g = 0; g < t.groups; ++g) {
+  const size_t groups = static_cast<size_t>(t.groups);
+  for (size_t g = 0; g < groups; ++g) {
     hn::Vec<DI16> low[kVectors], high[kVectors];
     HWY_UNROLL(kVectors)
     for (int j = 0; j < kVectors; ++j) {
@@ -264,7 +265,7 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 // sums[c] += the 4 products of column c. Weights are in 1..127 and activations in -127..127: pairs of
 // products fit int16, so that no form of this saturates.
 HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
-  const DI32 di;
+  [[maybe_unused]] const DI32 di;
 #if SOTTO_RELAXED_SIMD
   return DotI8I7(a, w, sums);
 #elif HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
@@ -279,7 +280,7 @@ HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
 }
 
 // The weights of one group for the columns of vector j.
-HWY_INLINE hn::Vec<DU8> LoadWeights(const uint8_t* const* w, int j, int64_t offset) {
+HWY_INLINE hn::Vec<DU8> LoadWeights(const uint8_t* const* w, int j, size_t offset) {
   const DU8 d;
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   const hn::Half<DU8> half;  // two panels side by side
@@ -302,8 +303,8 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
   const int8_t* HWY_RESTRICT a = t.a;
   const uint8_t* w[kPointers];
   for (int j = 0; j < kPointers; ++j) w[j] = t.w[j];
-  const int64_t end = t.groups * 32;
-  for (int64_t offset = 0; offset < end; offset += 32) {
+  const size_t end = static_cast<size_t>(t.groups) * 32;
+  for (size_t offset = 0; offset < end; offset += 32) {
     hn::Vec<DU8> wj[kVectors];
     HWY_UNROLL(kVectors)
     for (int j = 0; j < kVectors; ++j) wj[j] = LoadWeights(w, j, offset);
