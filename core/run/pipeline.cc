@@ -177,7 +177,8 @@ Result<Json> Pipeline::Classify(const Json& input, const Json& options) {
     return listed ? Json::Array(std::move(out)) : std::move(out.front());
   };
   SOTTO_ASSIGN_OR_RETURN(Json result, Each(input, one));
-  return input.is_array() || listed ? std::move(result) : Json::Array({std::move(result)});
+  // Hugging Face wraps the answer to a plain text in a list, and to a pair not.
+  return input.is_string() && !listed ? Json::Array({std::move(result)}) : std::move(result);
 }
 
 Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {

@@ -38,10 +38,12 @@ std::vector<std::pair<int32_t, float>> Sampler::Distribution(std::span<const flo
   std::vector<std::pair<int32_t, float>> kept(scores.size());
   for (size_t i = 0; i < scores.size(); ++i) kept[i] = {static_cast<int32_t>(i), scores[i] / options_.temperature};
   const auto likelier = [](const auto& a, const auto& b) { return a.second != b.second ? a.second > b.second : a.first < b.first; };
-  const size_t top_k = options_.top_k > 0 ? static_cast<size_t>(options_.top_k) : kept.size();
-  if (top_k < kept.size()) {
-    std::nth_element(kept.begin(), kept.begin() + static_cast<ptrdiff_t>(top_k), kept.end(), likelier);
-    kept.resize(top_k);
+  if (options_.top_k > 0 && static_cast<size_t>(options_.top_k) < kept.size()) {
+    // What ties with the k-th stays, as in Hugging Face's warper.
+    const auto kth = kept.begin() + options_.top_k - 1;
+    std::nth_element(kept.begin(), kth, kept.end(), likelier);
+    const float least = kth->second;
+    std::erase_if(kept, [&](const auto& t) { return t.second < least; });
   }
   std::sort(kept.begin(), kept.end(), likelier);
   if (kept.empty() || !std::isfinite(kept[0].second)) return {};

@@ -1,0 +1,230 @@
+// Sampling and the pipelines against Hugging Face's, and what they do at the edges.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "core/base/file.h"
+#include "core/base/utf8.h"
+#include "core/run/pipeline.h"
+#include "core/run/sampler.h"
+
+namespace sotto {
+namespace {
+
+Json ReadGolden(const std::string& name) {
+  Result<std::string> text = ReadFile(SOTTO_SOURCE_DIR "/tests/golden/" + name);
+  EXPECT_TRUE(text.ok()) << text.status().message();
+  Result<Json> json = Json::Parse(*text);
+  EXPECT_TRUE(json.ok()) << json.status().message();
+  return *json;
+}
+
+void ExpectSame(const Json& actual, const Json& expected, const std::string& at) {
+  ASSERT_EQ(actual.kind(), expected.kind()) << at << ": " << actual.Dump() << " for " << expected.Dump();
+  if (expected.is_number()) {
+    ASSERT_NEAR(actual.as_number(), expected.as_number(), 1e-4 * (1 + std::fabs(expected.as_number()))) << at;
+  } else if (expected.is_array()) {
+    ASSERT_EQ(actual.items().size(), expected.items().size()) << at;
+    for (size_t i = 0; i < expected.items().size(); ++i) ExpectSame(actual.items()[i], expected.items()[i], StrCat(at, "[", i, "]"));
+  } else if (expected.is_object()) {
+    ASSERT_EQ(actual.members().size(), expected.members().size()) << at;
+    for (const auto& [key, value] : expected.members()) ExpectSame(actual[key], value, StrCat(at, ".", key));
+  } else {
+    ASSERT_EQ(actual.Dump(), expected.Dump()) << at;
+  }
+}
+
+std::unique_ptr<Pipeline> Open(const std::string& folder, const std::string& task) {
+  Result<ModelFiles> files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/" + folder);
+  EXPECT_TRUE(files.ok()) << files.status().message();
+  Result<std::unique_ptr<Pipeline>> pipeline = Pipeline::Load(task, *std::move(files), {.threads = 2});
+  EXPECT_TRUE(pipeline.ok()) << pipeline.status().message();
+  return *std::move(pipeline);
+}
+
+class GoldenPipeline : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenPipeline, ReturnsWhatHuggingFaceReturns) {
+  const Json golden = ReadGolden(StrCat("pipelines/", GetParam(), "/cases.json"));
+  const std::unique_ptr<Pipeline> pipeline = Open(GetParam(), golden["task"].as_string());
+  for (const Json& one : golden["cases"].items()) {
+    const Result<Json> output = pipeline->Run(one["input"], one["options"]);
+    ASSERT_TRUE(output.ok()) << output.status().message() << " for " << one["input"].Dump();
+    ExpectSame(*output, one["output"], one["input"].Dump() + " " + one["options"].Dump());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
+                         testing::Values("text-classification", "text-classification-multi-label", "fill-mask",
+                                         "feature-extraction", "text-generation"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+SamplingOptions OptionsOf(const Json& json) {
+  SamplingOptions o{.do_sample = true};
+  const auto number = [&](std::string_view key, float fallback) { return static_cast<float>(*json.NumberOr(key, fallback)); };
+  o.temperature = number("temperature", 1);
+  o.top_k = static_cast<int64_t>(number("top_k", 0));
+  o.top_p = number("top_p", 1);
+  o.min_p = number("min_p", 0);
+  o.repetition_penalty = number("repetition_penalty", 1);
+  return o;
+}
+
+TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
+  const Json golden = ReadGolden("sampling.json");
+  std::vector<int32_t> prefix;
+  for (const Json& id : golden["prefix"].items()) prefix.push_back(static_cast<int32_t>(id.as_int()));
+  for (const Json& one : golden["cases"].items()) {
+    std::vector<float> logits;
+    for (const Json& x : golden["logits"][one["logits"].as_string()].items()) logits.push_back(static_cast<float>(x.as_number()));
+    std::vector<float> actual(logits.size());
+    for (const auto& [id, p] : Sampler(OptionsOf(one["options"])).Distribution(logits, prefix)) actual[id] = p;
+    for (size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_NEAR(actual[i], one["probabilities"].items()[i].as_number(), 1e-5) << one["options"].Dump() << " id " << i;
+    }
+  }
+}
+
+TEST(Sampler, DrawsAsOftenAsTheProbabilitySays) {
+  Sampler sampler({.do_sample = true, .seed = 5});
+  const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.2f)};
+  int count[3] = {};
+  for (int i = 0; i < 20000; ++i) ++count[sampler.Next(logits, {})];
+  EXPECT_NEAR(count[0] / 20000.0, 0.5, 0.02);
+  EXPECT_NEAR(count[1] / 20000.0, 0.3, 0.02);
+  EXPECT_NEAR(count[2] / 20000.0, 0.2, 0.02);
+}
+
+TEST(Sampler, PassesOverLogitsThatAreNoNumbers) {
+  const std::vector<float> logits{NAN, 1, INFINITY * 0, -INFINITY};
+  EXPECT_EQ(Sampler({}).Next(logits, {}), 1);
+  EXPECT_EQ(Sampler({.do_sample = true}).Next(logits, {}), 1);
+  const std::vector<float> nothing{NAN, NAN};
+  EXPECT_EQ(Sampler({.do_sample = true}).Next(nothing, {}), 0);
+}
+
+TEST(Sampler, RefusesSettingsThatMakeNoSense) {
+  EXPECT_FALSE(SamplingOptions{.temperature = 0}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.top_p = 0}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.top_p = 1.5f}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.min_p = -1}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.repetition_penalty = 0}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.temperature = NAN}.Validate().ok());
+}
+
+Json Parsed(const char* text) { return *Json::Parse(text); }
+
+std::string Write(Pipeline& pipeline, const char* options) {
+  return (*pipeline.Run(Json::String("The old boat"), Parsed(options))).items()[0]["generated_text"].as_string();
+}
+
+TEST(Generation, TheSameSeedGivesTheSameTextAndAnotherSeedAnother) {
+  const auto p = Open("text-generation", "text-generation");
+  const std::string one = Write(*p, R"({"do_sample": true, "seed": 1, "max_new_tokens": 30})");
+  EXPECT_EQ(one, Write(*p, R"({"do_sample": true, "seed": 1, "max_new_tokens": 30})"));
+  EXPECT_NE(one, Write(*p, R"({"do_sample": true, "seed": 2, "max_new_tokens": 30})"));
+}
+
+TEST(Generation, AStopTextEndsItAndIsNotPartOfIt) {
+  const auto p = Open("text-generation", "text-generation");
+  const std::string whole = Write(*p, R"({"max_new_tokens": 30, "return_full_text": false})");
+  ASSERT_GT(whole.size(), 12u);
+  const std::string stop = whole.substr(8, 3);  // across token borders
+  const Json options = Json::Object({{"max_new_tokens", Json::Int(30)}, {"stop", Json::Array({Json::String("never"), Json::String(stop)})}});
+  const auto generation = *p->Generate("The old boat", options);
+  std::string text, reason;
+  while (!generation->done()) {
+    const Generation::Step step = *generation->Next();
+    text += step.text;
+    reason = step.finish_reason;
+  }
+  EXPECT_EQ(text, whole.substr(0, whole.find(stop)));
+  EXPECT_EQ(reason, "stop");
+  EXPECT_FALSE(generation->Next().ok());
+}
+
+TEST(Generation, StreamsWholeCharactersOnly) {
+  const auto p = Open("text-generation", "text-generation");
+  const auto generation = *p->Generate("Snow", Parsed(R"({"max_new_tokens": 40, "do_sample": true, "seed": 3, "temperature": 1.4})"));
+  while (!generation->done()) EXPECT_TRUE(IsValidUtf8((*generation->Next()).text));
+}
+
+TEST(Generation, SeveralRunInterleavedOnOneModel) {
+  const auto p = Open("text-generation", "text-generation");
+  const std::string alone = Write(*p, R"({"max_new_tokens": 20, "return_full_text": false})");
+  const auto a = *p->Generate("The old boat", Parsed(R"({"max_new_tokens": 20})"));
+  const auto b = *p->Generate("Snow", Parsed(R"({"max_new_tokens": 20})"));
+  std::string text;
+  while (!a->done()) {
+    text += (*a->Next()).text;
+    if (!b->done()) ASSERT_TRUE(b->Next().ok());
+  }
+  EXPECT_EQ(text, alone);
+}
+
+TEST(Generation, EndsWhenTheModelsContextIsFull) {
+  const auto p = Open("text-generation", "text-generation");
+  const int64_t room = p->model().max_positions();
+  const auto generation = *p->Generate("Snow", Parsed(R"({"max_new_tokens": 100000, "eos_token_id": []})"));
+  std::string reason;
+  while (!generation->done()) reason = (*generation->Next()).finish_reason;
+  EXPECT_TRUE(reason == "length" || reason == "eos");
+  EXPECT_LE(static_cast<int64_t>(generation->ids().size()), room);
+  const Status refused = p->Generate(std::string(5000, 'x'), Json::Object({})).status();
+  EXPECT_NE(refused.message().find("tokens"), std::string::npos);
+}
+
+TEST(Generation, AnEmptyPromptBeginsATextOrSaysWhyNot) {
+  const auto p = Open("text-generation", "text-generation");
+  const auto generation = p->Generate("", Parsed(R"({"max_new_tokens": 3})"));
+  if (generation.ok()) {
+    EXPECT_TRUE((*generation)->Next().ok());
+  } else {
+    EXPECT_NE(generation.status().message().find("empty"), std::string::npos);
+  }
+}
+
+TEST(Pipeline, OptionsAndInputsThatDoNotFitAreErrorsThatNameThem) {
+  const auto p = Open("text-classification", "text-classification");
+  const auto message = [&](const char* input, const char* options) { return p->Run(Parsed(input), Parsed(options)).status().message(); };
+  EXPECT_NE(message(R"("x")", R"({"topk": 1})").find("topk"), std::string::npos);
+  EXPECT_NE(message(R"("x")", R"({"top_k": "many"})").find("top_k"), std::string::npos);
+  EXPECT_NE(message(R"("x")", R"({"function_to_apply": "tanh"})").find("function_to_apply"), std::string::npos);
+  EXPECT_NE(message("7", "{}").find("text"), std::string::npos);
+  EXPECT_NE(message(R"(["x", 7])", "{}").find("input 1"), std::string::npos);
+}
+
+TEST(Pipeline, ATaskNeedsItsHead) {
+  Result<ModelFiles> files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/text-classification");
+  EXPECT_NE(Pipeline::Load("fill-mask", *std::move(files), {}).status().message().find("fill-mask"), std::string::npos);
+  files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/text-classification");
+  EXPECT_EQ(Pipeline::Load("mind-reading", *std::move(files), {}).status().code(), StatusCode::kUnsupported);
+}
+
+TEST(Pipeline, ATextTooLongIsCutUnlessThatIsForbidden) {
+  const auto p = Open("text-classification", "text-classification");
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "word ";
+  EXPECT_TRUE(p->Run(Json::String(text), Json::Object({})).ok());
+  EXPECT_NE(p->Run(Json::String(text), Parsed(R"({"truncation": false})")).status().message().find("at most"), std::string::npos);
+}
+
+TEST(Pipeline, AnyBytesAreAText) {
+  const auto p = Open("text-classification", "text-classification");
+  for (const char* text : {"", " ", "\xff\xfe", "\xe2\x82", "\xf0\x9f\x98\x80", "[MASK] [CLS]", "a\0b"}) {
+    EXPECT_TRUE(p->Run(Json::String(text), Json::Object({})).ok()) << text;
+  }
+}
+
+TEST(Pipeline, AnEmptyListGivesAnEmptyList) {
+  const auto p = Open("text-classification", "text-classification");
+  EXPECT_EQ((*p->Run(Json::Array({}), Json::Object({}))).Dump(), "[]");
+}
+
+}  // namespace
+}  // namespace sotto
