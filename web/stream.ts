@@ -1,3 +1,5 @@
+// A text that is being written, as the page reads it.
+
 /** One token of a generation. */
 export interface TokenChunk {
   /** What it adds to the text; empty while a character is incomplete or a stop text may be under way. */
@@ -28,4 +30,102 @@ export interface TokenStream extends AsyncIterable<TokenChunk> {
   readonly readable: ReadableStream<string>;
   /** How it ended; reads what nobody else reads. Rejects as reading does. */
   result(): Promise<Generated>;
+}
+
+/** Where a stream's tokens come from. */
+export interface TokenSource {
+  /** Runs the generation; `token` is called for each token, and `signal` stops it. */
+  run(
+    token: (chunk: TokenChunk) => void,
+    signal: AbortSignal,
+  ): Promise<Pick<Generated, 'prompt_tokens' | 'finish_reason'>>;
+  /** Asks for one more token. */
+  credit(): void;
+}
+
+/** How many tokens a model may be ahead of its reader. */
+export const streamCredit = 16;
+
+/** Starts a generation at once. */
+export function streamTokens(source: TokenSource): TokenStream {
+  const stop = new AbortController();
+  const queue: TokenChunk[] = [];
+  const tokens: number[] = [];
+  let text = '';
+  let wake: (() => void) | undefined;
+  let settled = false;
+  let taken = false;
+
+  const ended = source.run((chunk) => {
+    queue.push(chunk);
+    wake?.();
+  }, stop.signal);
+  const settle = () => {
+    settled = true;
+    wake?.();
+  };
+  ended.then(settle, settle);
+
+  const next = async (): Promise<IteratorResult<TokenChunk, undefined>> => {
+    while (queue.length === 0 && !settled) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    // An abort shows at once, whatever is still waiting to be read.
+    if (settled) await ended;
+    const chunk = queue.shift();
+    if (!chunk) return { done: true, value: undefined };
+    source.credit();
+    tokens.push(chunk.token);
+    text += chunk.text;
+    return { done: false, value: chunk };
+  };
+  const cancel = () => stop.abort(new DOMException('The reader left.', 'AbortError'));
+  const take = () => {
+    if (taken) throw new TypeError('This stream is read already.');
+    taken = true;
+  };
+  let readable: ReadableStream<string> | undefined;
+
+  return {
+    [Symbol.asyncIterator]() {
+      take();
+      let left = false;
+      return {
+        next: () => (left ? Promise.resolve({ done: true, value: undefined }) : next()),
+        async return() {
+          left = true;
+          cancel();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+    get readable() {
+      if (readable) return readable;
+      take();
+      readable = new ReadableStream<string>(
+        {
+          async pull(controller) {
+            for (;;) {
+              const { done, value } = await next();
+              if (done) return controller.close();
+              if (value.text !== '') return controller.enqueue(value.text);
+            }
+          },
+          cancel,
+        },
+        { highWaterMark: 0 },
+      );
+      return readable;
+    },
+    async result() {
+      if (!taken) {
+        taken = true;
+        while (!(await next()).done);
+      }
+      const { prompt_tokens, finish_reason } = await ended;
+      return { text, tokens, prompt_tokens, finish_reason };
+    },
+  };
 }

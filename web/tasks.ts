@@ -1,6 +1,9 @@
-import type { CallOptions } from './protocol.ts';
-import type { TokenStream } from './stream.ts';
-import type { TokenizerCalls } from './tokenizer.ts';
+// The tasks: what goes in, what comes out, shaped as Hugging Face's pipelines, and how each becomes calls to the worker.
+import type { Engine } from './engine.ts';
+import { SottoError } from './error.ts';
+import type { CallOptions, Handle, JsonOptions, ModelFacts } from './protocol.ts';
+import { streamCredit, streamTokens, type TokenStream } from './stream.ts';
+import { type TokenizerCalls, tokenizerCalls } from './tokenizer.ts';
 import type { Variant } from './variants.ts';
 
 /** The tasks, by Hugging Face's names, and the aliases that it has for them. */
@@ -159,4 +162,159 @@ export interface Pipelines {
   'text-generation': TextGenerationPipeline;
   'fill-mask': FillMaskPipeline;
   'feature-extraction': FeatureExtractionPipeline;
+}
+
+/** What a task's calls need. */
+interface Running {
+  engine: Engine;
+  handle: Handle;
+  lifetime: AbortSignal;
+}
+
+/** One line of the task table: the task's own name, and its function made from a loaded model. */
+interface Task<F> {
+  name: TaskName;
+  make(running: Running): F;
+}
+
+/** Options without the signal, as the engine reads them. */
+function settings({ signal: _, ...options }: CallOptions): JsonOptions {
+  return options as JsonOptions;
+}
+
+function runInputs({ engine, handle, lifetime }: Running, inputs: readonly unknown[], options: CallOptions) {
+  const params = { handle, inputs, options: settings(options) };
+  return engine.client.call('run', params, { signals: [lifetime, options.signal] });
+}
+
+function isList<T>(input: T | readonly T[]): input is readonly T[] {
+  return Array.isArray(input);
+}
+
+const classification: Task<unknown> = {
+  name: 'text-classification',
+  make:
+    (running) =>
+    async (input: string | TextPair | readonly (string | TextPair)[], options: ClassifyOptions = {}) => {
+      const results = (await runInputs(running, isList(input) ? input : [input], options)) as Classification[][];
+      if (!isList(input)) return results[0];
+      return options.top_k === undefined ? results.flat() : results;
+    },
+};
+
+const fillMask: Task<unknown> = {
+  name: 'fill-mask',
+  make:
+    (running) =>
+    async (input: string | readonly string[], options: FillMaskOptions = {}) => {
+      const results = await runInputs(running, isList(input) ? input : [input], options);
+      return isList(input) ? results : results[0];
+    },
+};
+
+const featureExtraction: Task<unknown> = {
+  name: 'feature-extraction',
+  make:
+    ({ engine, handle, lifetime }) =>
+    async (input: string | readonly string[], options: FeatureOptions = {}) => {
+      const params = { handle, texts: isList(input) ? input : [input], options: settings(options) };
+      const results = await engine.client.call('extract', params, { signals: [lifetime, options.signal] });
+      return isList(input) ? results : results[0];
+    },
+};
+
+/** One that no other call has. */
+const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+const textGeneration: Task<unknown> = {
+  name: 'text-generation',
+  make({ engine, handle, lifetime }) {
+    const stream = (prompt: string, options: GenerateOptions = {}): TokenStream => {
+      const { return_full_text: _, ...rest } = settings(options);
+      const params = { handle, prompt, options: { seed: newSeed(), ...rest }, credit: streamCredit };
+      let id = 0;
+      return streamTokens({
+        run: (notice, signal) =>
+          engine.client.call('generate', params, {
+            signals: [lifetime, options.signal, signal],
+            notice,
+            begun: (number) => {
+              id = number;
+            },
+          }),
+        credit: () => engine.client.credit(id, 1),
+      });
+    };
+    const generate = async (prompt: string, options: GenerateOptions): Promise<GeneratedText[]> => {
+      const { text } = await stream(prompt, options).result();
+      return [{ generated_text: (options.return_full_text ?? true) ? prompt + text : text }];
+    };
+    const call = async (input: string | readonly string[], options: GenerateOptions = {}) => {
+      if (!isList(input)) return generate(input, options);
+      const results: GeneratedText[][] = [];
+      for (const prompt of input) results.push(await generate(prompt, options));
+      return results;
+    };
+    return Object.assign(call, { stream });
+  },
+};
+
+/** The task table. */
+const tasks: { [T in TaskName]: Task<unknown> } = {
+  'text-classification': classification,
+  'sentiment-analysis': classification,
+  'fill-mask': fillMask,
+  'feature-extraction': featureExtraction,
+  'text-generation': textGeneration,
+};
+
+/** The task's own name. */
+export function taskName(task: string): TaskName {
+  if (!Object.hasOwn(tasks, task)) {
+    throw new SottoError('unsupported', `There is no task '${task}'. There are: ${Object.keys(tasks).join(', ')}.`);
+  }
+  return tasks[task as TaskName].name;
+}
+
+/** A loaded model as its task's function. */
+export async function makePipeline<T extends TaskName>(
+  task: T,
+  engine: Engine,
+  facts: ModelFacts,
+): Promise<Pipelines[T]> {
+  const { variant, threads } = await engine.choice;
+  const { handle, bytes } = facts;
+  const { lifetime, dispose } = lifetimeOf(engine, handle);
+  const call = tasks[task].make({ engine, handle, lifetime }) as object;
+  const shared: Omit<Pipeline, typeof Symbol.asyncDispose> = {
+    task: tasks[task].name,
+    tokenizer: tokenizerCalls(engine, facts, lifetime),
+    model: { variant, threads, bytes, config: JSON.parse(facts.config) },
+    dispose,
+  };
+  return Object.assign(call, shared, asyncDisposable(dispose)) as Pipelines[T];
+}
+
+/** Until `dispose`: a signal that ends every call, and the handle in the worker. */
+export function lifetimeOf(engine: Engine, handle: Handle): { lifetime: AbortSignal; dispose: () => Promise<void> } {
+  const end = new AbortController();
+  return {
+    lifetime: end.signal,
+    async dispose() {
+      if (end.signal.aborted) return;
+      end.abort(new SottoError('disposed', 'The model was disposed of.'));
+      try {
+        await engine.client.call('dispose', { handle });
+      } catch {
+        // The worker is gone, and the model with it.
+      } finally {
+        engine.release();
+      }
+    },
+  };
+}
+
+/** For `await using`, where the language has it. */
+export function asyncDisposable(dispose: () => Promise<void>): Partial<AsyncDisposable> {
+  return typeof Symbol.asyncDispose === 'symbol' ? { [Symbol.asyncDispose]: dispose } : {};
 }

@@ -1,4 +1,6 @@
-import type { CallOptions } from './protocol.ts';
+// Tokenizers as the page sees them. The work is done in the worker.
+import type { Engine } from './engine.ts';
+import type { CallOptions, TokenizerFacts } from './protocol.ts';
 
 /** Options of an encoding. */
 export interface EncodeOptions extends CallOptions {
@@ -39,4 +41,37 @@ export interface TokenizerCalls {
   readonly vocab_size: number;
   /** What to write where a word is missing, for models that fill masks. */
   readonly mask_token: string | undefined;
+}
+
+/** A tokenizer in the worker; `lifetime` ends its calls. */
+export function tokenizerCalls(engine: Engine, facts: TokenizerFacts, lifetime: AbortSignal): TokenizerCalls {
+  const { client } = engine;
+  const { handle, vocab_size, mask_token } = facts;
+  return {
+    vocab_size,
+    mask_token,
+    async encode(text, { text_pair, add_special_tokens = true, parse_special = false, max_length = 0, signal } = {}) {
+      const params = {
+        handle,
+        text,
+        pair: text_pair,
+        addSpecial: add_special_tokens,
+        parseSpecial: parse_special,
+        maxLength: max_length,
+      };
+      const encoded = await client.call('encode', params, { signals: [lifetime, signal] });
+      const at = (i: number) => encoded.offsets[i] ?? 0;
+      return {
+        ids: encoded.ids,
+        token_type_ids: encoded.typeIds,
+        tokens: encoded.tokens,
+        offsets: encoded.tokens.map((_, i) => [at(2 * i), at(2 * i + 1)]),
+        special_tokens_mask: Uint8Array.from(encoded.special),
+      };
+    },
+    decode(ids, { skip_special_tokens = true, signal } = {}) {
+      const params = { handle, ids: Int32Array.from(ids), skipSpecial: skip_special_tokens };
+      return client.call('decode', params, { signals: [lifetime, signal] });
+    },
+  };
 }

@@ -111,7 +111,8 @@ export function relaxedComputes(): boolean {
 }
 
 /** Whether this is Node rather than a browser. */
-export const isNode: boolean = typeof process === 'object' && typeof process.versions?.node === 'string' && !('window' in globalThis);
+export const isNode: boolean =
+  typeof process === 'object' && typeof process.versions?.node === 'string' && !('window' in globalThis);
 
 /** What this environment offers. Node gets threads only when asked for. */
 export function detectFeatures(): Features {
