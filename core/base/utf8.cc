@@ -1,5 +1,7 @@
 #include "core/base/utf8.h"
 
+#include <cstring>
+
 namespace sotto {
 namespace {
 
@@ -61,6 +63,14 @@ void AppendUtf8(std::string& out, char32_t code) {
 
 bool IsValidUtf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
+    uint64_t eight;
+    if (i + 8 <= text.size()) {
+      std::memcpy(&eight, text.data() + i, 8);
+      if ((eight & 0x8080808080808080ull) == 0) {  // eight ASCII characters
+        i += 8;
+        continue;
+      }
+    }
     const Utf8Char c = DecodeUtf8(text, i);
     if (!c.valid) return false;
     i += c.length;

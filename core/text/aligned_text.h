@@ -12,6 +12,18 @@
 
 namespace sotto {
 
+// DecodeUtf8 for text that is known to be valid.
+inline Utf8Char DecodeValid(std::string_view text, size_t pos) {
+  const auto byte = [&](size_t i) { return static_cast<char32_t>(static_cast<uint8_t>(text[i])); };
+  const char32_t b = byte(pos);
+  if (b < 0x80) return {b, 1, true};
+  const char32_t b1 = byte(pos + 1) & 0x3F;
+  if (b < 0xE0) return {(b & 0x1F) << 6 | b1, 2, true};
+  const char32_t b2 = byte(pos + 2) & 0x3F;
+  if (b < 0xF0) return {(b & 0x0F) << 12 | b1 << 6 | b2, 3, true};
+  return {(b & 0x07) << 18 | b1 << 12 | b2 << 6 | (byte(pos + 3) & 0x3F), 4, true};
+}
+
 // Original bytes [begin, end).
 struct Span {
   uint32_t begin, end;
@@ -72,7 +84,7 @@ inline void AppendChars(const AlignedText& text, uint32_t begin, uint32_t end,
                         std::vector<AlignedChar>& out) {
   const std::string_view bytes = text.text();
   for (uint32_t i = begin; i < end;) {
-    const Utf8Char c = DecodeUtf8(bytes, i);
+    const Utf8Char c = DecodeValid(bytes, i);
     out.push_back({c.code, text.SpanOf(i, i + c.length)});
     i += c.length;
   }

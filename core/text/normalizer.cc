@@ -72,21 +72,60 @@ class FormNormalizer final : public Normalizer {
   explicit FormNormalizer(unicode::Form form) : form_(form) {}
   bool Keeps(std::string_view text) const override {
     if (form_ != unicode::Form::kNfc) return IsAscii(text);
-    for (size_t i = 0; i < text.size();) {
-      const uint8_t byte = static_cast<uint8_t>(text[i]);
-      if (byte < 0xCC) {  // begins or continues a character below U+0300
-        ++i;
-        continue;
-      }
-      const Utf8Char c = DecodeUtf8(text, i);
-      if (!unicode::IsSurelyNfc(c.code)) return false;
-      i += c.length;
-    }
-    return true;
+    return KeptPrefix(text, 0, text.size()) == text.size();
   }
   void Apply(std::vector<AlignedChar>& text) const override { NormalForm(form_, text); }
 
+  // NFC rarely has work to do: what it keeps is copied, the rest goes by stretches that begin with
+  // a character which nothing before it can join.
+  void Append(const AlignedText& text, uint32_t begin, uint32_t end,
+              AlignedText& out) const override {
+    if (form_ != unicode::Form::kNfc) return Normalizer::Append(text, begin, end, out);
+    const std::string_view bytes = text.text();
+    std::vector<AlignedChar> run;
+    for (size_t i = begin; i < end;) {
+      size_t kept = KeptPrefix(bytes, i, end);
+      if (kept < end) {  // its last character may be changed by what follows
+        while (kept > i && (static_cast<uint8_t>(bytes[--kept]) & 0xC0) == 0x80) {
+        }
+      }
+      while (i < kept) {
+        const Utf8Char c = DecodeValid(bytes, i);
+        const size_t next = i + static_cast<size_t>(c.length);
+        out.Append(c.code, text.SpanOf(static_cast<uint32_t>(i), static_cast<uint32_t>(next)));
+        i = next;
+      }
+      if (i == end) return;
+      size_t stop = i + static_cast<size_t>(DecodeValid(bytes, i).length);
+      while (stop < end) {
+        const Utf8Char c = DecodeValid(bytes, stop);
+        if (unicode::KeepsInNfc(c.code)) break;
+        stop += static_cast<size_t>(c.length);
+      }
+      run.clear();
+      AppendChars(text, static_cast<uint32_t>(i), static_cast<uint32_t>(stop), run);
+      Apply(run);
+      for (const AlignedChar& c : run) out.Append(c.code, c.span);
+      i = stop;
+    }
+  }
+
  private:
+  // Where the characters from `pos` on stop to be ones that NFC keeps.
+  static size_t KeptPrefix(std::string_view text, size_t pos, size_t end) {
+    while (pos < end) {
+      const uint8_t byte = static_cast<uint8_t>(text[pos]);
+      if (byte < 0xCC) {  // begins or continues a character below U+0300
+        ++pos;
+        continue;
+      }
+      const Utf8Char c = DecodeValid(text, pos);
+      if (!unicode::KeepsInNfc(c.code)) break;
+      pos += static_cast<size_t>(c.length);
+    }
+    return pos;
+  }
+
   unicode::Form form_;
 };
 

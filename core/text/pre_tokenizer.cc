@@ -42,8 +42,8 @@ class Splitter {
 
   void Apply(PreTokenized& work) const {
     const std::string_view text = work.text.text();
-    std::vector<Piece> out;
-    out.reserve(work.pieces.size() + text.size() / 4);
+    std::vector<Piece>& out = work.next;
+    out.clear();
     std::vector<Stretch> stretches;
     for (const Piece& piece : work.pieces) {
       if (piece.token >= 0) {
@@ -55,7 +55,7 @@ class Splitter {
         Emit(stretches, out);
       }
     }
-    work.pieces = std::move(out);
+    std::swap(work.pieces, out);
   }
 
  private:
@@ -175,8 +175,8 @@ class BertPreTokenizer final : public PreTokenizer {
   void Apply(PreTokenized& work) const override {
     const unicode::Properties& table = unicode::PropertyTable();
     const std::string_view text = work.text.text();
-    std::vector<Piece> out;
-    out.reserve(work.pieces.size() + text.size() / 4);
+    std::vector<Piece>& out = work.next;
+    out.clear();
     for (const Piece& piece : work.pieces) {
       if (piece.token >= 0) {
         out.push_back(piece);
@@ -189,7 +189,7 @@ class BertPreTokenizer final : public PreTokenizer {
         if (const auto byte = static_cast<uint8_t>(text[i]); byte < 0x80) {
           bits = ascii_[byte];
         } else {
-          const Utf8Char c = DecodeUtf8(text, i);
+          const Utf8Char c = DecodeValid(text, i);
           bits = unicode::PropertiesOf(table, c.code) & kCut;
           length = static_cast<uint32_t>(c.length);
         }
@@ -202,7 +202,7 @@ class BertPreTokenizer final : public PreTokenizer {
       }
       if (word < piece.end) out.push_back({word, piece.end, -1});
     }
-    work.pieces = std::move(out);
+    std::swap(work.pieces, out);
   }
 
  private:

@@ -21,6 +21,7 @@ struct Piece {
 struct PreTokenized {
   AlignedText text;
   std::vector<Piece> pieces;
+  std::vector<Piece> next;  // where a step gathers the pieces to come
 };
 
 class PreTokenizer {

@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "core/base/utf8.h"
+#include "core/text/aligned_text.h"
 #include "core/text/unicode.h"
 
 namespace sotto {
@@ -184,12 +184,12 @@ class PropertyPattern final : public SplitPattern {
   bool Find(std::string_view text, size_t pos, size_t* begin, size_t* end) const override {
     const unicode::Properties& table = unicode::PropertyTable();
     while (pos < text.size()) {
-      const Utf8Char c = DecodeUtf8(text, pos);
+      const Utf8Char c = DecodeValid(text, pos);
       if (unicode::PropertiesOf(table, c.code) & properties_) {
         *begin = pos;
         pos += c.length;
         while (run_ && pos < text.size()) {
-          const Utf8Char d = DecodeUtf8(text, pos);
+          const Utf8Char d = DecodeValid(text, pos);
           if (!(unicode::PropertiesOf(table, d.code) & properties_)) break;
           pos += d.length;
         }
@@ -210,13 +210,13 @@ class WordPattern final : public SplitPattern {
  public:
   bool Find(std::string_view text, size_t pos, size_t* begin, size_t* end) const override {
     while (pos < text.size()) {
-      const Utf8Char c = DecodeUtf8(text, pos);
+      const Utf8Char c = DecodeValid(text, pos);
       const uint8_t kind = Kind(c.code);
       if (kind != unicode::kSpace) {
         *begin = pos;
         pos += c.length;
         while (pos < text.size()) {
-          const Utf8Char d = DecodeUtf8(text, pos);
+          const Utf8Char d = DecodeValid(text, pos);
           if (Kind(d.code) != kind) break;
           pos += d.length;
         }

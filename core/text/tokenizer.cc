@@ -23,6 +23,11 @@ struct Rows {
   std::vector<std::pair<uint32_t, uint32_t>> offsets;
   std::vector<int32_t> words;
 
+  void Clear() {
+    ids.clear();
+    offsets.clear();
+    words.clear();
+  }
   Rows Slice(size_t begin, size_t end) const {
     const auto at = [](const auto& v, size_t i) { return v.begin() + static_cast<ptrdiff_t>(i); };
     return {{at(ids, begin), at(ids, end)},
@@ -37,6 +42,7 @@ struct Scratch {
   PreTokenized work;
   std::vector<Piece> segments;
   std::vector<ModelToken> tokens;
+  Rows rows;
 };
 
 enum Role { kBos, kEos, kUnk, kPad, kCls, kSep, kMask, kRoleCount };
@@ -93,6 +99,7 @@ struct Tokenizer::Impl {
     if (scratch->work.pieces.capacity() > (1 << 20)) {
       scratch->work = {};
       scratch->segments = {};
+      scratch->rows = {};
     }
     scratch->work.text.Borrow({});
     const std::lock_guard lock(mutex);
@@ -209,12 +216,10 @@ Status Tokenizer::Impl::Tokens(Scratch& s, const Emit& emit) const {
 
 Result<Rows> Tokenizer::Impl::EncodeText(std::string_view text, bool parse_special) const {
   std::unique_ptr<Scratch> s = Borrow();
-  Rows rows;
+  Rows& rows = s->rows;
+  rows.Clear();
   Status status = Pieces(text, parse_special, *s);
   if (status.ok()) {
-    rows.ids.reserve(s->work.pieces.size() * 5 / 4 + 4);
-    rows.offsets.reserve(rows.ids.capacity());
-    rows.words.reserve(rows.ids.capacity());
     const AlignedText& normalized = s->work.text;
     status = Tokens(*s, [&](int32_t id, uint32_t begin, uint32_t end, int32_t word) {
       const Span span = normalized.SpanOf(begin, end);
@@ -223,9 +228,11 @@ Result<Rows> Tokenizer::Impl::EncodeText(std::string_view text, bool parse_speci
       rows.words.push_back(word);
     });
   }
+  Rows out;
+  if (status.ok()) out = rows;  // a copy of just the right size; the buffers stay
   Return(std::move(s));
   if (!status.ok()) return status;
-  return rows;
+  return out;
 }
 
 // Takes the blanks that tokens begin and end with out of their offsets, as many characters of the
@@ -265,28 +272,35 @@ void Tokenizer::Impl::TrimOffsets(std::string_view text, Rows& rows) const {
 Encoding Tokenizer::Impl::Assemble(const Rows* first, const Rows* second,
                                    const EncodeOptions& options) const {
   Encoding out;
-  const auto add = [&](int32_t id, int32_t type, std::pair<uint32_t, uint32_t> offsets,
-                       int32_t word, int32_t sequence) {
-    out.ids.push_back(id);
-    out.type_ids.push_back(type);
-    out.attention_mask.push_back(1);
-    out.special_tokens_mask.push_back(sequence < 0 ? 1 : 0);
-    out.offsets.push_back(offsets);
-    out.word_ids.push_back(word);
-    out.sequence_ids.push_back(sequence);
-  };
-  for (const PostProcessor::Part& part : post_processor.For(second != nullptr)) {
-    if (part.sequence < 0) {
-      if (!options.add_special_tokens) continue;
-      for (const int32_t id : part.ids) add(id, part.type_id, {0, 0}, -1, -1);
-      continue;
-    }
-    const Rows* rows = part.sequence == 0 ? first : second;
-    if (rows == nullptr) continue;
-    for (size_t i = 0; i < rows->ids.size(); ++i) {
-      add(rows->ids[i], part.type_id, rows->offsets[i], rows->words[i], part.sequence);
-    }
+  const std::vector<PostProcessor::Part>& parts = post_processor.For(second != nullptr);
+  size_t size = 0;
+  for (const PostProcessor::Part& part : parts) {
+    const Rows* rows = part.sequence == 0 ? first : part.sequence == 1 ? second : nullptr;
+    size += rows != nullptr ? rows->ids.size() : part.ids.size();
   }
+  const auto reserve = [&](auto&... columns) { (columns.reserve(size), ...); };
+  reserve(out.ids, out.type_ids, out.special_tokens_mask, out.offsets, out.word_ids,
+          out.sequence_ids);
+  const auto append = [](auto& column, const auto& values) {
+    column.insert(column.end(), values.begin(), values.end());
+  };
+  for (const PostProcessor::Part& part : parts) {
+    const bool is_text = part.sequence >= 0;
+    const Rows* rows = part.sequence == 0 ? first : second;
+    if (is_text ? rows == nullptr : !options.add_special_tokens) continue;
+    append(out.ids, is_text ? rows->ids : part.ids);
+    const size_t total = out.ids.size();
+    if (is_text) {
+      append(out.offsets, rows->offsets);
+      append(out.word_ids, rows->words);
+    }
+    out.offsets.resize(total);
+    out.word_ids.resize(total, -1);
+    out.type_ids.resize(total, part.type_id);
+    out.special_tokens_mask.resize(total, is_text ? 0 : 1);
+    out.sequence_ids.resize(total, part.sequence);
+  }
+  out.attention_mask.assign(out.ids.size(), 1);
   return out;
 }
 

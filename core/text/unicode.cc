@@ -149,11 +149,17 @@ struct NormalizationTables {
   // One bit for each 16 code points below U+30000 in which anything decomposes, has a class or
   // joins the character before it.
   std::vector<uint64_t> active;
+  // One bit for each code point below U+30000 that NFC may change or join to the one before it.
+  std::vector<uint64_t> not_nfc;
 
   bool Active(char32_t c) const {
     return c < 0x30000 && (active[c >> 10] >> ((c >> 4) & 63) & 1) != 0;
   }
 };
+
+// Hangul syllables decompose by arithmetic (Unicode 15, section 3.12).
+constexpr uint32_t kHangulS = 0xAC00, kHangulL = 0x1100, kHangulV = 0x1161, kHangulT = 0x11A7;
+constexpr uint32_t kHangulVCount = 21, kHangulTCount = 28, kHangulSCount = 11172;
 
 NormalizationTables BuildNormalization() {
   NormalizationTables tables;
@@ -184,7 +190,19 @@ NormalizationTables BuildNormalization() {
       c.second = reader.Varint();
     }
     std::sort(tables.compositions.begin(), tables.compositions.end());
-    for (const Composition& c : tables.compositions) mark(c.second);
+    tables.not_nfc.resize(0x30000 >> 6);
+    const auto mark_nfc = [&](uint32_t c) { tables.not_nfc[c >> 6] |= uint64_t{1} << (c & 63); };
+    for (const Decomposition& d : tables.decompositions) {
+      if (!d.compatibility) mark_nfc(d.code);
+    }
+    for (const Composition& c : tables.compositions) {
+      tables.not_nfc[c.composite >> 6] &= ~(uint64_t{1} << (c.composite & 63));
+    }
+    for (const Composition& c : tables.compositions) {
+      mark(c.second);
+      mark_nfc(c.second);
+    }
+    for (uint32_t c = kHangulV; c < kHangulT + kHangulTCount; ++c) mark_nfc(c);
   }
   {
     Reader reader(kCombiningClassData);
@@ -195,7 +213,10 @@ NormalizationTables BuildNormalization() {
       run.last = run.first + reader.Varint();
       run.combining_class = reader.Byte();
       end = run.last + 1;
-      for (uint32_t c = run.first; c <= run.last; ++c) mark(c);
+      for (uint32_t c = run.first; c <= run.last; ++c) {
+        mark(c);
+        tables.not_nfc[c >> 6] |= uint64_t{1} << (c & 63);
+      }
     }
   }
   return tables;
@@ -205,10 +226,6 @@ const NormalizationTables& Tables() {
   static const NormalizationTables tables = BuildNormalization();
   return tables;
 }
-
-// Hangul syllables decompose by arithmetic (Unicode 15, section 3.12).
-constexpr uint32_t kHangulS = 0xAC00, kHangulL = 0x1100, kHangulV = 0x1161, kHangulT = 0x11A7;
-constexpr uint32_t kHangulVCount = 21, kHangulTCount = 28, kHangulSCount = 11172;
 
 struct Pending {
   char32_t code;
@@ -359,8 +376,8 @@ uint8_t CombiningClass(char32_t c) {
   return c <= it->last ? it->combining_class : 0;
 }
 
-bool IsSurelyNfc(char32_t c) {
-  return c < 0x300 || (!Tables().Active(c) && (c < kHangulL || c > 0x11FF));
+bool KeepsInNfc(char32_t c) {
+  return c < 0x300 || c >= 0x30000 || (Tables().not_nfc[c >> 6] >> (c & 63) & 1) == 0;
 }
 
 void Normalize(Form form, const std::vector<char32_t>& text, std::vector<NormalizedChar>& out) {

@@ -52,8 +52,9 @@ struct NormalizedChar {
 };
 void Normalize(Form form, const std::vector<char32_t>& text, std::vector<NormalizedChar>& out);
 
-// Whether a text of such characters only is surely in NFC. (Below U+00A0 in the other forms too.)
-bool IsSurelyNfc(char32_t c);
+// Whether NFC leaves the character as it is and apart from the one before it, so that a text of such
+// characters is in NFC (the quick check of Unicode Standard Annex 15, section 9).
+bool KeepsInNfc(char32_t c);
 
 uint8_t CombiningClass(char32_t c);
 
