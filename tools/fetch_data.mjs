@@ -60,7 +60,11 @@ function* walk(folder, pattern) {
 }
 
 const jsonl = (records) => records.map((record) => JSON.stringify(record)).join('\n') + '\n';
-const oneLine = (text) => text.replace(/<br\s*\/?>/g, ' ').replace(/\s+/g, ' ').trim();
+const oneLine = (text) =>
+  text
+    .replace(/<br\s*\/?>/g, ' ')
+    .replace(/\s+/g, ' ')
+    .trim();
 
 // Ids of GPT-2's tokenizer, little-endian 16 bits, as text: its vocabulary spells each byte as a character.
 function decodeGpt2(bytes) {
@@ -86,7 +90,9 @@ function tinyStories(folder) {
     ...cut(read(join(folder, 'tinystories_subset.txt.gz')).toString('utf8')),
     ...cut(read(join(folder, 'tinystories_10k.txt')).toString('utf8')),
     // Here paragraphs are apart by an empty line, and stories by none.
-    ...read(join(folder, 'tiny_stories.txt')).toString('utf8').split(/(?<!\n)\n(?!\n)/),
+    ...read(join(folder, 'tiny_stories.txt'))
+      .toString('utf8')
+      .split(/(?<!\n)\n(?!\n)/),
   ];
   if (existsSync(join(gpt2, 'vocab.json'))) {
     for (const name of ['val.bin', 'test.bin']) stories.push(...cut(decodeGpt2(readFileSync(join(folder, name)))));
@@ -105,7 +111,10 @@ const sets = {
     local: ['lm-tinystories', tinyStories],
     origin: async () => {
       const url = 'https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4-valid.txt';
-      const texts = (await download(url)).toString('utf8').split('<|endoftext|>').map((text) => text.trim());
+      const texts = (await download(url))
+        .toString('utf8')
+        .split('<|endoftext|>')
+        .map((text) => text.trim());
       return jsonl(texts.filter(Boolean).map((text) => ({ text })));
     },
   },
@@ -123,7 +132,8 @@ const sets = {
     local: ['cls-sst2-glue', (folder) => phrases([join(folder, 'train.tsv'), join(folder, 'dev.tsv')])],
     origin: () =>
       unpacked('https://dl.fbaipublicfiles.com/glue/data/SST-2.zip', (folder) =>
-        phrases([...walk(folder, /SST-2\/train\.tsv$/)])),
+        phrases([...walk(folder, /SST-2\/train\.tsv$/)]),
+      ),
   },
   'sst2-dev.tsv': { local: ['cls-sst2-sentences', 'dev.tsv'], origin: () => download(`${sstCommit}/dev.tsv`) },
   'sst2-test.tsv': { local: ['cls-sst2-sentences', 'test.tsv'], origin: () => download(`${sstCommit}/test.tsv`) },
@@ -152,7 +162,9 @@ async function make(set) {
   const local = join(from, folder);
   if (existsSync(local)) return typeof how === 'string' ? read(join(local, how)) : how(local);
   if (set.origin) return set.origin();
-  throw new Error(`there is no ${local}; its origin is a collection that has to be gathered by hand (see the model's card)`);
+  throw new Error(
+    `there is no ${local}; its origin is a collection that has to be gathered by hand (see the model's card)`,
+  );
 }
 
 mkdirSync(out, { recursive: true });

@@ -40,7 +40,12 @@ async function step(name, body) {
     if (!(error instanceof StepFailed)) throw error;
     console.log(`${live ? '\r\x1b[K' : ''}  ${name.padEnd(34)} ${seconds(start).padStart(8)}  failed`);
     const lines = error.output.trimEnd().split('\n');
-    console.error(lines.slice(-80).map((line) => line.slice(0, 400)).join('\n'));
+    console.error(
+      lines
+        .slice(-80)
+        .map((line) => line.slice(0, 400))
+        .join('\n'),
+    );
     throw new StepFailed(`${name}: ${error.message}`);
   }
 }
@@ -49,7 +54,7 @@ async function step(name, body) {
 function run(command, args, { env = {}, anyStatus = false, show = false, timeout = 3_600_000 } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      env: { ...process.env, ...env },
+      env: { ...process.env, NO_COLOR: '1', ...env },
       stdio: ['ignore', show ? 'inherit' : 'pipe', show ? 'inherit' : 'pipe'],
       timeout,
       killSignal: 'SIGKILL',
@@ -153,19 +158,42 @@ async function browserTests(browser) {
   );
   const of = (word) => numberAfter(output, new RegExp(`^\\s+(\\d+) ${word}`, 'm'));
   const failed = of('failed') + of('interrupted') + of('did not run');
-  return count({ passed: of('passed') + of('flaky'), failed: failed || (status ? 1 : 0), skipped: of('skipped') }, output);
+  return count(
+    { passed: of('passed') + of('flaky'), failed: failed || (status ? 1 : 0), skipped: of('skipped') },
+    output,
+  );
 }
 
 /** The npm package's content in dist/: the library, its worker, its typings, the wasm variants. */
 async function library() {
   fs.rmSync('dist', { recursive: true, force: true });
   await tool(
-    'esbuild', 'web/index.ts', 'web/worker.ts', '--bundle', '--splitting', '--minify',
-    '--format=esm', '--target=es2022', '--outdir=dist', '--chunk-names=[name]-[hash]',
-    '--external:./sotto-*.mjs', '--external:node:*', '--legal-comments=linked', '--log-level=warning',
+    'esbuild',
+    'web/index.ts',
+    'web/worker.ts',
+    '--bundle',
+    '--splitting',
+    '--minify',
+    '--format=esm',
+    '--target=es2022',
+    '--outdir=dist',
+    '--chunk-names=[name]-[hash]',
+    '--external:./sotto-*.mjs',
+    '--external:node:*',
+    '--legal-comments=linked',
+    '--log-level=warning',
   );
-  await tool('tsc', '-p', 'web/tsconfig.json', '--noEmit', 'false', '--declaration',
-    '--emitDeclarationOnly', '--outDir', 'dist');
+  await tool(
+    'tsc',
+    '-p',
+    'web/tsconfig.json',
+    '--noEmit',
+    'false',
+    '--declaration',
+    '--emitDeclarationOnly',
+    '--outDir',
+    'dist',
+  );
   for (const { name, cacheVariables } of variants) {
     for (const extension of ['mjs', 'wasm']) {
       const file = `sotto-${cacheVariables.SOTTO_VARIANT}.${extension}`;
@@ -199,7 +227,9 @@ function sizes() {
 
 async function modules() {
   for (const { name, cacheVariables } of variants) {
-    await step(`WebAssembly ${cacheVariables.SOTTO_VARIANT}`, () => cmake(name, `sotto-${cacheVariables.SOTTO_VARIANT}`));
+    await step(`WebAssembly ${cacheVariables.SOTTO_VARIANT}`, () =>
+      cmake(name, `sotto-${cacheVariables.SOTTO_VARIANT}`),
+    );
   }
   await step('typings of the bindings', bindingTypings);
 }
@@ -291,7 +321,10 @@ const commands = {
 /** The C++ files that git knows, or would on the next add. */
 async function cxxSources() {
   const listed = await run('git', ['ls-files', '-co', '--exclude-standard', '*.h', '*.cc']);
-  return listed.trim().split('\n').filter((file) => fs.existsSync(file));
+  return listed
+    .trim()
+    .split('\n')
+    .filter((file) => fs.existsSync(file));
 }
 
 const [name = '', ...args] = process.argv.slice(2);

@@ -78,7 +78,8 @@ TEST(Utf8, AnyBytesAreReadToTheEndAndRepairedToValidText) {
   for (int round = 0; round < 20000; ++round) {
     std::string bytes(random.NextBelow(12), '\0');
     // Mostly lead and continuation bytes: these make the hard sequences.
-    for (char& b : bytes) b = static_cast<char>(random.NextBelow(4) ? 0x80 + random.NextBelow(128) : 'a');
+    for (char& b : bytes)
+      b = static_cast<char>(random.NextBelow(4) ? 0x80 + random.NextBelow(128) : 'a');
     size_t pos = 0;
     while (pos < bytes.size()) {
       const Utf8Char c = DecodeUtf8(bytes, pos);

@@ -70,7 +70,13 @@ test('the check of includes sees a forbidden one', () => {
 
 test('project includes are written from the root of the tree', () => {
   const local = /^\s*#\s*include\s+"(?!(core|wasm|tests|hwy|gtest|gmock|rapidjson|benchmark|emscripten)\/)/;
-  assert.deepEqual(matches(files.filter((file) => isCxx(file) && roomOf(file)), local), []);
+  assert.deepEqual(
+    matches(
+      files.filter((file) => isCxx(file) && roomOf(file)),
+      local,
+    ),
+    [],
+  );
 });
 
 test('only the kernels name SIMD', () => {
@@ -82,7 +88,10 @@ test('only the kernels name SIMD', () => {
 test('the core neither throws nor prints to iostreams', () => {
   const banned = /#\s*include\s*<(iostream|fstream|sstream|stdexcept)>|\b(throw|try)\b\s*[^;]*[{;]\s*$/;
   const code = files.filter((file) => isCxx(file) && roomOf(file));
-  assert.deepEqual(matches(code, banned).filter((line) => !/:\s*\d*:?\s*(\/\/|\*)/.test(line)), []);
+  assert.deepEqual(
+    matches(code, banned).filter((line) => !/:\s*\d*:?\s*(\/\/|\*)/.test(line)),
+    [],
+  );
 });
 
 test('C++ sources are ASCII', () => {
@@ -114,11 +123,20 @@ test('no file names a path of some machine', () => {
 });
 
 test('no file is left unfinished', () => {
-  const marks = ['TO' + 'DO', 'FIX' + 'ME', 'X' + 'XX'].join('|');
-  assert.deepEqual(matches(prose.filter((file) => file !== 'package-lock.json'), new RegExp(`\\b(${marks})\\b`)), []);
+  const marks = ['TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X'].join('|');
+  assert.deepEqual(
+    matches(
+      prose.filter((file) => file !== 'package-lock.json'),
+      new RegExp(`\\b(${marks})\\b`),
+    ),
+    [],
+  );
 });
 
 test('names say what is inside', () => {
   const vague = /(^|[/_-])(utils?|helpers?|common|misc|manager)([/_.-]|$)/i;
-  assert.deepEqual(files.filter((file) => vague.test(file)), []);
+  assert.deepEqual(
+    files.filter((file) => vague.test(file)),
+    [],
+  );
 });
