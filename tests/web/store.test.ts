@@ -1,0 +1,436 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { SottoError } from '../../web/error.ts';
+import {
+  type CacheMode,
+  folderCache,
+  Loader,
+  type Location,
+  locate,
+  type ProgressEvent,
+  parseManifest,
+  type Target,
+} from '../../web/store.ts';
+import { type Disk, MemoryFolder } from './memory_folder.ts';
+import { breakAfter, ModelServer } from './model_server.ts';
+
+/** Keeps what arrives. */
+class Kept implements Target {
+  bytes: number[] = [];
+  begun = 0;
+  ended = false;
+  begin(): void {
+    this.bytes = [];
+    this.begun++;
+    this.ended = false;
+  }
+  write(chunk: Uint8Array): void {
+    assert.ok(!this.ended, 'nothing is written after the end');
+    for (const byte of chunk) this.bytes.push(byte);
+  }
+  end(): void {
+    this.ended = true;
+  }
+}
+
+const noise = (length: number, seed: number) =>
+  Uint8Array.from({ length }, (_, i) => (Math.imul(i + 1, 2654435761) >>> (seed + 7)) & 255);
+
+let server: ModelServer;
+let disk: Disk;
+let folder: MemoryFolder;
+let events: ProgressEvent[];
+
+interface Visit {
+  mode?: CacheMode;
+  signal?: AbortSignal;
+  location?: Location;
+  weights?: boolean;
+}
+
+/** One visit of a page: a new loader over the same disk. */
+async function visit({ mode = 'default', signal, location, weights = true }: Visit = {}): Promise<Map<string, Kept>> {
+  const kept = new Map<string, Kept>();
+  events = [];
+  const loader = new Loader(
+    location ?? { kind: 'url', base: server.url },
+    folderCache(folder as unknown as FileSystemDirectoryHandle),
+    mode,
+    signal ?? new AbortController().signal,
+    (event) => events.push(event),
+  );
+  await loader.load({
+    weights,
+    target(name) {
+      const target = new Kept();
+      kept.set(name, target);
+      return target;
+    },
+  });
+  for (const [name, target] of kept) if (!target.ended) kept.delete(name);
+  return kept;
+}
+
+function assertWhole(kept: Map<string, Kept>): void {
+  for (const [name, bytes] of server.files) assert.deepEqual(kept.get(name)?.bytes, [...bytes], name);
+}
+
+const failure = (code: string, message?: RegExp) => (error: SottoError) => {
+  assert.equal(error.name, 'SottoError');
+  assert.equal(error.code, code, error.message);
+  if (message) assert.match(error.message, message);
+  return true;
+};
+
+const weights = 'model.safetensors';
+
+for (const synchronous of [true, false]) {
+  describe(`loading from the web with ${synchronous ? 'synchronous' : 'streamed'} writes to the disk`, () => {
+    beforeEach(async () => {
+      disk = { room: 1e9, synchronous };
+      folder = new MemoryFolder(disk);
+      server = new ModelServer();
+      server.files.set('config.json', Buffer.from('{"model_type":"x"}'));
+      server.files.set('tokenizer.json', Buffer.from('{}'));
+      server.files.set(weights, noise(300_000, 1));
+      await server.start();
+    });
+    afterEach(() => server.stop());
+
+    test('every file of the manifest comes whole, and nothing else is asked for', async () => {
+      assertWhole(await visit());
+      assert.deepEqual(
+        server.asked.map(({ name }) => name).sort(),
+        ['config.json', 'manifest.json', weights, 'tokenizer.json'].sort(),
+      );
+    });
+
+    test('a second visit fetches only the manifest', async () => {
+      await visit();
+      server.asked.length = 0;
+      assertWhole(await visit());
+      assert.deepEqual(
+        server.asked.map(({ name }) => name),
+        ['manifest.json'],
+      );
+      assert.ok(events.every(({ from }) => from === 'cache'));
+    });
+
+    test('without a network the stored model serves as it is', async () => {
+      await visit();
+      await server.stop();
+      assertWhole(await visit());
+      assertWhole(await visit({ mode: 'only-if-cached' }));
+    });
+
+    test('a stored model serves without asking under force-cache', async () => {
+      await visit();
+      server.asked.length = 0;
+      assertWhole(await visit({ mode: 'force-cache' }));
+      assert.equal(server.asked.length, 0);
+    });
+
+    test('nothing is stored under no-store', async () => {
+      await visit({ mode: 'no-store' });
+      await server.stop();
+      await assert.rejects(visit(), failure('network'));
+      await assert.rejects(visit({ mode: 'only-if-cached' }), failure('not-found'));
+    });
+
+    test('a file that rotted in the cache is fetched again', async () => {
+      await visit();
+      const stored = folder.find(weights);
+      assert.ok(stored);
+      stored.bytes[123_456] = (stored.bytes[123_456] ?? 0) ^ 1;
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 2);
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 2, 'and stored again');
+    });
+
+    test('an evicted file is fetched again', async () => {
+      await visit();
+      folder.evict(weights);
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 2);
+      assert.equal(server.count('tokenizer.json'), 1);
+    });
+
+    test('a cache whose index is garbage counts as empty', async () => {
+      await visit();
+      folder.find('index.json')?.bytes.fill(33);
+      assertWhole(await visit());
+    });
+
+    test('a changed manifest brings the changed file', async () => {
+      await visit();
+      server.files.set(weights, noise(200_000, 3));
+      assertWhole(await visit());
+      assert.equal(server.count('config.json'), 1);
+    });
+
+    test('a download that does not match is tried once more', async () => {
+      let wrong = 1;
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights || wrong-- <= 0) return false;
+        response.end(noise(300_000, 2));
+        return true;
+      };
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 2);
+    });
+
+    test('a download that never matches is an integrity error, and is not stored', async () => {
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights) return false;
+        response.end(noise(300_000, 2));
+        return true;
+      };
+      await assert.rejects(visit(), failure('integrity', /model\.safetensors .*SHA-256/));
+      server.intercept = undefined;
+      assertWhole(await visit());
+    });
+
+    test('a file that is longer than its manifest says is an integrity error', async () => {
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights) return false;
+        response.end(noise(300_001, 1));
+        return true;
+      };
+      await assert.rejects(visit(), failure('integrity', /more than 300000 bytes/));
+    });
+
+    test('a connection that breaks is resumed where it broke', async () => {
+      let breaks = 1;
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights || breaks-- <= 0) return false;
+        breakAfter(response, noise(300_000, 1), 100_000, 'break');
+        return true;
+      };
+      assertWhole(await visit());
+      assert.equal(server.asked.at(-1)?.range, 'bytes=100000-');
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 2, 'what was resumed is stored whole');
+    });
+
+    test('a connection that always breaks is a network error', async () => {
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights) return false;
+        breakAfter(response, noise(300_000, 1), 1000, 'break');
+        return true;
+      };
+      await assert.rejects(visit(), failure('network', /model\.safetensors/));
+    });
+
+    test('an aborted visit rejects with the reason, and the next one takes up what it left', async () => {
+      const stop = new AbortController();
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights) return false;
+        breakAfter(response, noise(300_000, 1), 150_000, 'hang');
+        setTimeout(() => stop.abort(new Error('enough')), 100);
+        return true;
+      };
+      await assert.rejects(visit({ signal: stop.signal }), /enough/);
+      server.intercept = undefined;
+      assertWhole(await visit());
+      assert.equal(server.asked.at(-1)?.range, 'bytes=150000-');
+    });
+
+    test('what an aborted visit left is dropped when it turns out to be wrong', async () => {
+      const stop = new AbortController();
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights) return false;
+        breakAfter(response, noise(300_000, 2), 150_000, 'hang');
+        setTimeout(() => stop.abort(), 100);
+        return true;
+      };
+      await assert.rejects(visit({ signal: stop.signal }), { name: 'AbortError' });
+      server.intercept = undefined;
+      assertWhole(await visit());
+    });
+
+    test('an aborted signal stops before anything is asked', async () => {
+      await assert.rejects(visit({ signal: AbortSignal.abort() }), { name: 'AbortError' });
+      assert.equal(server.asked.length, 0);
+    });
+
+    test('a full disk stops nothing', async () => {
+      disk.room = 100_000;
+      assertWhole(await visit());
+      assert.equal(folder.find(weights), undefined, 'what did not fit makes room');
+      assertWhole(await visit());
+    });
+
+    test('progress counts the bytes of each file and of all', async () => {
+      await visit();
+      const last = events.at(-1);
+      assert.deepEqual(last?.overall, { loaded: 300_020, total: 300_020 });
+      for (const [name, bytes] of server.files) {
+        const ofFile = events.filter(({ file }) => file === name);
+        assert.equal(ofFile.at(-1)?.loaded, bytes.length);
+        assert.ok(ofFile.every(({ from, loaded }, i) => from === 'network' && loaded >= (ofFile[i - 1]?.loaded ?? 0)));
+      }
+    });
+
+    test('a folder without a manifest loads, and is stored', async () => {
+      server.manifest = false;
+      assertWhole(await visit());
+      server.asked.length = 0;
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 0);
+      await server.stop();
+      assertWhole(await visit());
+    });
+
+    test('a changed file of a folder without a manifest is noticed by its tag', async () => {
+      server.manifest = false;
+      await visit();
+      server.files.set(weights, noise(300_000, 3));
+      assertWhole(await visit());
+    });
+
+    test("a page in a file's place means that there is none", async () => {
+      server.manifest = false;
+      server.intercept = (asked, response) => {
+        if (server.files.has(asked.name)) return false;
+        response.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html>');
+        return true;
+      };
+      const kept = await visit();
+      assertWhole(kept);
+      assert.equal(kept.size, server.files.size);
+    });
+
+    test("a web app's own manifest.json is not taken for a model's", async () => {
+      server.manifest = false;
+      server.files.set('manifest.json', Buffer.from('{"name":"An app"}'));
+      const kept = await visit();
+      assert.ok(kept.has(weights));
+    });
+
+    test('a sharded model brings its index and every shard', async () => {
+      server.files.delete(weights);
+      server.files.set('model-1.safetensors', noise(1000, 1));
+      server.files.set('model-2.safetensors', noise(2000, 2));
+      const map = { weight_map: { a: 'model-1.safetensors', b: 'model-2.safetensors', c: 'model-1.safetensors' } };
+      server.files.set('model.safetensors.index.json', Buffer.from(JSON.stringify(map)));
+      assertWhole(await visit());
+      server.manifest = false;
+      assertWhole(await visit());
+    });
+
+    test('an index that names a path is refused', async () => {
+      server.files.delete(weights);
+      const map = { weight_map: { a: '../../secret' } };
+      server.files.set('model.safetensors.index.json', Buffer.from(JSON.stringify(map)));
+      await assert.rejects(visit(), failure('invalid-file', /same folder/));
+    });
+
+    test('missing weights are named', async () => {
+      server.files.delete(weights);
+      await assert.rejects(visit(), failure('not-found', /no model\.safetensors/));
+      server.manifest = false;
+      await assert.rejects(visit(), failure('not-found', /no model\.safetensors/));
+    });
+
+    test('the tokenizer alone comes without weights', async () => {
+      const kept = await visit({ weights: false });
+      assert.deepEqual([...kept.keys()], ['tokenizer.json']);
+    });
+
+    test("a server's failure is a network error that names its status", async () => {
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights) return false;
+        response.writeHead(503).end();
+        return true;
+      };
+      await assert.rejects(visit(), failure('network', /503/));
+    });
+
+    test("the Hub's listing gives sizes and hashes", async () => {
+      const listing = [...(parseManifest(server.makeManifest()) ?? [])].map(({ name, bytes, sha256 }) => ({
+        type: 'file',
+        path: name,
+        size: bytes,
+        oid: `oid-${sha256}`,
+        ...(name === weights ? { lfs: { oid: sha256 } } : {}),
+      }));
+      server.intercept = (asked, response) => {
+        if (asked.name !== 'listing') return false;
+        response.end(JSON.stringify([...listing, { type: 'directory', path: 'onnx' }]));
+        return true;
+      };
+      const location: Location = { kind: 'hub', base: server.url, listing: `${server.url}listing` };
+      assertWhole(await visit({ location }));
+      server.asked.length = 0;
+      assertWhole(await visit({ location }));
+      assert.deepEqual(
+        server.asked.map(({ name }) => name),
+        ['listing'],
+      );
+    });
+  });
+}
+
+describe('files that the user picked', () => {
+  const files = (manifest?: string) => [
+    new File(['{}'], 'config.json'),
+    new File(['{}'], 'tokenizer.json'),
+    new File([noise(1000, 1)], weights),
+    ...(manifest === undefined ? [] : [new File([manifest], 'manifest.json')]),
+  ];
+
+  test('are read as they are', async () => {
+    const kept = await visit({ location: { kind: 'files', files: files() } });
+    assert.deepEqual(kept.get(weights)?.bytes, [...noise(1000, 1)]);
+    assert.ok(events.every(({ from }) => from === 'file'));
+  });
+
+  test('are verified where a manifest is among them', async () => {
+    const manifest = { files: [{ name: weights, bytes: 1000, sha256: '0'.repeat(64) }] };
+    const location: Location = { kind: 'files', files: files(JSON.stringify(manifest)) };
+    await assert.rejects(visit({ location }), failure('integrity', /SHA-256/));
+  });
+});
+
+describe('a source', () => {
+  const page = 'https://example.org/app/index.html';
+  test('that is relative is relative to the page', () => {
+    assert.deepEqual(locate('./models/a', {}, page), { kind: 'folder', path: './models/a' }, 'a path in Node');
+    assert.deepEqual(locate('https://example.org/m', {}, page), { kind: 'url', base: 'https://example.org/m/' });
+    assert.deepEqual(locate(new URL('http://x.org/m/#a'), {}, page), { kind: 'url', base: 'http://x.org/m/' });
+  });
+
+  test('of the form owner/name is on the Hub, or on its mirror', () => {
+    assert.deepEqual(locate('owner/name', {}, page), {
+      kind: 'hub',
+      base: 'https://huggingface.co/owner/name/resolve/main/',
+      listing: 'https://huggingface.co/api/models/owner/name/tree/main',
+    });
+    assert.deepEqual(locate('owner/name', { hub: 'https://mirror.org/', revision: 'v1/x' }, page), {
+      kind: 'hub',
+      base: 'https://mirror.org/owner/name/resolve/v1%2Fx/',
+      listing: 'https://mirror.org/api/models/owner/name/tree/v1%2Fx',
+    });
+  });
+
+  test('without files is an error', () => {
+    assert.throws(() => locate([], {}, page), failure('invalid-argument'));
+  });
+});
+
+describe('a manifest', () => {
+  test('with an entry that is not whole is an error', () => {
+    const good = { name: 'a', bytes: 1, sha256: '0'.repeat(64) };
+    assert.equal(parseManifest(JSON.stringify({ files: [good] }))?.length, 1);
+    for (const bad of [
+      { ...good, name: '../a' },
+      { ...good, bytes: -1 },
+      { ...good, bytes: 1.5 },
+      { ...good, sha256: 'x' },
+      null,
+    ]) {
+      assert.throws(() => parseManifest(JSON.stringify({ files: [bad] })), failure('invalid-file'));
+    }
+  });
+});
