@@ -153,7 +153,8 @@ Json EvalReport::ToJson(const std::vector<std::string>& labels) const {
     members.emplace_back("token_accuracy", Json::Number(token_accuracy));
   }
   if (confusion.classes() > 0) {
-    for (const Json::Member& member : confusion.ToJson(labels).members()) members.push_back(member);
+    const Json scores = confusion.ToJson(labels);
+    members.insert(members.end(), scores.members().begin(), scores.members().end());
     if (token_accuracy >= 0) members.emplace_back("next_sentence_loss", Json::Number(next_sentence_loss));
   }
   return Json::Object(std::move(members));

@@ -537,7 +537,8 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   EvalResult result;
   std::vector<Json::Member> members = {{"split", Json::String(split_name)},
                                        {"documents", Json::Int(static_cast<int64_t>(part.documents.size()))}};
-  for (const Json::Member& member : report.ToJson(recipe.labels).members()) members.push_back(member);
+  const Json numbers = report.ToJson(recipe.labels);
+  members.insert(members.end(), numbers.members().begin(), numbers.members().end());
   result.metrics = Json::Object(std::move(members));
   result.table = StrCat(split_name, ": ", part.documents.size(), " documents, ", report.count, " predictions, loss ",
                         Format("%.4f", report.loss));

@@ -1,0 +1,155 @@
+#include "core/train/run_recipe.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "core/base/file.h"
+
+namespace sotto {
+namespace {
+
+// A fresh folder with data for tiny runs.
+class RunRecipe : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = StrCat(testing::TempDir(), "sotto-run-", testing::UnitTest::GetInstance()->current_test_info()->name());
+    ASSERT_TRUE(MakeFolder(folder_).ok());
+    for (const char* run : {"a", "b", "tuned"}) {
+      for (const char* file : {"checkpoint.safetensors", "curve.jsonl", "tokenizer.json", "tokenizer_config.json",
+                               "config.json", "model.safetensors", "generation_config.json"}) {
+        std::remove(StrCat(folder_, "/", run, "/", file).c_str());
+      }
+    }
+    std::string texts, classes = "text\tlabel\n";
+    for (int i = 0; i < 150; ++i) {
+      const bool good = i % 2 == 0;
+      const std::string text = StrCat("the ", i % 7 < 3 ? "old" : "new", " film number ", i, " is ",
+                                      good ? "good and happy" : "bad and sad", " for the ", i % 5, " people");
+      texts += text + "\n";
+      classes += StrCat(text, "\t", good ? "good" : "bad", "\n");
+    }
+    ASSERT_TRUE(WriteFile(folder_ + "/texts.txt", texts).ok());
+    ASSERT_TRUE(WriteFile(folder_ + "/classes.tsv", classes).ok());
+  }
+
+  std::string Recipe(const std::string& name, const std::string& text) {
+    std::string filled = text;
+    for (size_t at = filled.find('@'); at != std::string::npos; at = filled.find('@')) filled.replace(at, 1, folder_);
+    const std::string path = StrCat(folder_, "/", name, ".json");
+    EXPECT_TRUE(WriteFile(path, filled).ok());
+    return path;
+  }
+
+  std::string GptRecipe() {
+    return Recipe("gpt", R"({"task": "causal-lm",
+      "data": [{"path": "@/texts.txt", "format": "lines"}], "split": {"validation": 0.1, "test": 0.1},
+      "tokenizer": {"type": "bpe", "vocab_size": 300},
+      "model": {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 16},
+      "training": {"max_tokens": 16, "batch_size": 4, "max_steps": 24, "dropout": 0.1, "log_every": 4, "eval_every": 8,
+                   "checkpoint_every": 8, "optimizer": {"lr": 0.01}}})");
+  }
+
+  std::string BertRecipe(const std::string& task, const std::string& more) {
+    return Recipe("bert-" + task, StrCat(R"({"task": ")", task, R"(",
+      "data": [{"path": "@/classes.tsv", "format": "tsv", "label": "label"}], "split": {"validation": 0.1, "test": 0.3},
+      "training": {"max_tokens": 32, "batch_size": 8, "epochs": 15, "clip": 1,
+                   "optimizer": {"lr": 0.003}, "schedule": {"type": "linear", "warmup": 0.1}}, )", more, "}"));
+  }
+
+  std::string folder_;
+  std::vector<std::string> lines_;
+  ProgressCallback progress_ = [this](const std::string& line) {
+    lines_.push_back(line);
+    return true;
+  };
+};
+
+constexpr const char* kBertParts = R"("labels": ["bad", "good"], "tokenizer": {"type": "wordpiece", "vocab_size": 200},
+  "model": {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 64, "max_position_embeddings": 32})";
+
+TEST_F(RunRecipe, WritesAModelFolderAndACurve) {
+  const std::string out = folder_ + "/a";
+  const Status status = TrainCommand(GptRecipe(), out, nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  for (const char* file : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+                           "generation_config.json", "curve.jsonl", "checkpoint.safetensors"}) {
+    EXPECT_TRUE(FileExists(StrCat(out, "/", file))) << file;
+  }
+  const std::string curve = *ReadFile(out + "/curve.jsonl");
+  EXPECT_NE(curve.find("validation_perplexity"), std::string::npos);
+  EXPECT_NE(curve.find("\"step\":24"), std::string::npos);
+  const auto result = EvalCommand(GptRecipe(), out, {}, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->metrics["split"].as_string(), "test");
+  EXPECT_GT(result->metrics["perplexity"].as_number(), 1);
+  EXPECT_LT(result->metrics["perplexity"].as_number(), 200);
+}
+
+TEST_F(RunRecipe, ARunThatWasInterruptedEndsAsOneThatWasNot) {
+  const std::string recipe = GptRecipe();
+  ASSERT_TRUE(TrainCommand(recipe, folder_ + "/a", nullptr, progress_).ok());
+  int steps = 0;
+  const Status stopped = TrainCommand(recipe, folder_ + "/b", nullptr, [&](const std::string& line) {
+    return !line.starts_with("step ") || ++steps < 3;  // at step 12, between two checkpoints
+  });
+  EXPECT_EQ(stopped.code(), StatusCode::kCancelled);
+  ASSERT_TRUE(TrainCommand(recipe, folder_ + "/b", nullptr, progress_).ok());
+  EXPECT_EQ(*ReadFile(folder_ + "/a/model.safetensors"), *ReadFile(folder_ + "/b/model.safetensors"));
+  EXPECT_EQ(*ReadFile(folder_ + "/a/checkpoint.safetensors"), *ReadFile(folder_ + "/b/checkpoint.safetensors"));
+}
+
+TEST_F(RunRecipe, ACheckpointOfAnotherRecipeIsRefused) {
+  ASSERT_TRUE(TrainCommand(GptRecipe(), folder_ + "/a", nullptr, progress_).ok());
+  const std::string changed = *ReadFile(GptRecipe());
+  const std::string path = folder_ + "/changed.json";
+  const size_t at = changed.find("0.01");
+  ASSERT_TRUE(WriteFile(path, changed.substr(0, at) + "0.02" + changed.substr(at + 4)).ok());
+  const Status status = TrainCommand(path, folder_ + "/a", nullptr, progress_);
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("another recipe"), std::string::npos);
+}
+
+TEST_F(RunRecipe, PreTrainingThenFineTuningLearnsToClassify) {
+  Status status = TrainCommand(BertRecipe("masked-lm", kBertParts), folder_ + "/a", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const std::string tune =
+      BertRecipe("text-classification", R"("labels": ["bad", "good"], "init_from": "@/a", "export": {"dtype": "q8"})");
+  status = TrainCommand(tune, folder_ + "/tuned", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const Json config = *Json::Parse(*ReadFile(folder_ + "/tuned/config.json"));
+  EXPECT_EQ(config["architectures"].items()[0].as_string(), "BertForSequenceClassification");
+  EXPECT_EQ(config["id2label"]["1"].as_string(), "good");
+  const auto result = EvalCommand(tune, folder_ + "/tuned", {}, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_GT(result->metrics["accuracy"].as_number(), 0.9);
+  EXPECT_NE(result->table.find("confusion matrix"), std::string::npos);
+}
+
+TEST_F(RunRecipe, TrainsSentencePairs) {
+  std::string texts;
+  for (int d = 0; d < 30; ++d) texts += StrCat("Cat ", d, " ran. Cat ", d, " sat. Cat ", d, " slept. The end of ", d, ".\n");
+  ASSERT_TRUE(WriteFile(folder_ + "/texts.txt", texts).ok());
+  const std::string recipe = Recipe("pairs", StrCat(R"({"task": "next-sentence",
+    "data": [{"path": "@/texts.txt", "format": "lines"}], "split": {"validation": 0.2},
+    "training": {"max_tokens": 32, "batch_size": 8, "max_steps": 6, "optimizer": {"lr": 0.001}}, )", kBertParts, "}"));
+  const Status status = TrainCommand(recipe, folder_ + "/a", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ((*Json::Parse(*ReadFile(folder_ + "/a/config.json")))["architectures"].items()[0].as_string(),
+            "BertForPreTraining");
+}
+
+TEST_F(RunRecipe, SaysWhichFileIsMissingAndWhereItComesFrom) {
+  const std::string recipe = Recipe("gone", R"({"task": "causal-lm",
+    "data": [{"path": "@/gone.txt", "url": "https://example.org/gone"}], "training": {"max_steps": 1}})");
+  const Status status = TrainCommand(recipe, folder_ + "/a", nullptr, progress_);
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("gone.txt"), std::string::npos);
+  EXPECT_NE(status.message().find("https://example.org/gone"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sotto
