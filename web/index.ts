@@ -104,6 +104,8 @@ export async function pipeline<T extends TaskName>(
  * ```
  */
 export class Tokenizer implements TokenizerCalls {
+  /** For `await using`, where the language has it. */
+  declare readonly [Symbol.asyncDispose]: () => Promise<void>;
   readonly encode: TokenizerCalls['encode'];
   readonly decode: TokenizerCalls['decode'];
   readonly vocab_size: number;

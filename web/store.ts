@@ -487,7 +487,7 @@ const tokenizerTexts: readonly string[] = ['tokenizer.json', 'tokenizer_config.j
 const weightsName = 'model.safetensors';
 const indexName = 'model.safetensors.index.json';
 const storedIndex = 'index.json';
-/** Milliseconds between progress events. */
+/** Milliseconds between the progress events of a file. */
 const reportEvery = 30;
 
 /** What a model's folder in the cache says of itself. */
@@ -681,10 +681,9 @@ export class Loader {
   readonly #mode: CacheMode;
   readonly #signal: AbortSignal;
   readonly #progress: (event: ProgressEvent) => void;
-  readonly #counts = new Map<string, { loaded: number; total: number }>();
+  readonly #counts = new Map<string, { loaded: number; total: number; told?: number }>();
   #index: StoredIndex = { version: 1, listing: undefined, files: {} };
   #saving: Promise<void> = Promise.resolve();
-  #reported = 0;
 
   constructor(
     location: Location,
@@ -923,10 +922,11 @@ export class Loader {
   }
 
   #report(file: string, loaded: number, total: number | undefined, from: ProgressEvent['from']): void {
-    this.#counts.set(file, { loaded, total: total ?? 0 });
     const now = performance.now();
-    if (loaded !== total && now - this.#reported < reportEvery) return;
-    this.#reported = now;
+    const told = this.#counts.get(file)?.told ?? Number.NEGATIVE_INFINITY;
+    const due = loaded === total || now - told >= reportEvery;
+    this.#counts.set(file, { loaded, total: total ?? 0, told: due ? now : told });
+    if (!due) return;
     const overall = { loaded: 0, total: 0 };
     for (const count of this.#counts.values()) {
       overall.loaded += count.loaded;

@@ -127,7 +127,9 @@ export interface Pipeline extends AsyncDisposable {
 
 /** Sorts texts into the model's labels. */
 export interface TextClassificationPipeline extends Pipeline {
-  (text: string | TextPair, options?: ClassifyOptions): Promise<Classification[]>;
+  (text: string | TextPair, options: ClassifyOptions & { top_k: number | null }): Promise<Classification[]>;
+  (text: string, options?: ClassifyOptions): Promise<Classification[]>;
+  (pair: TextPair, options?: ClassifyOptions): Promise<Classification>;
   (
     texts: readonly (string | TextPair)[],
     options: ClassifyOptions & { top_k: number | null },
@@ -196,7 +198,10 @@ const classification: Task<unknown> = {
   make:
     (running) =>
     async (input: string | TextPair | readonly (string | TextPair)[], options: ClassifyOptions = {}) => {
-      const results = (await runInputs(running, isList(input) ? input : [input], options)) as Classification[][];
+      const results = (await runInputs(running, isList(input) ? input : [input], options)) as (
+        | Classification
+        | Classification[]
+      )[];
       if (!isList(input)) return results[0];
       return options.top_k === undefined ? results.flat() : results;
     },
