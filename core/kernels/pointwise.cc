@@ -311,32 +311,39 @@ double SumSquares(const float* x, int64_t count, ThreadPool* pool) {
   return sum;
 }
 
-// Mix64 of core/base/random.h on each lane, less its first addition.
-template <class DU, class VU>
-HWY_INLINE VU Mix(DU d, VU x) {
-  x = hn::Mul(hn::Xor(x, hn::ShiftRight<30>(x)), hn::Set(d, 0xBF58476D1CE4E5B9ull));
-  x = hn::Mul(hn::Xor(x, hn::ShiftRight<27>(x)), hn::Set(d, 0x94D049BB133111EBull));
-  return hn::Xor(x, hn::ShiftRight<31>(x));
+// The 24 bits that decide on the elements [i, i + lanes). Narrow vectors have no product of 64 bits
+// worth its name; there the scalar one is faster.
+template <class D32>
+HWY_INLINE hn::Vec<D32> DropBits(D32 d32, uint64_t seed, int64_t i) {
+  const uint64_t base = seed + static_cast<uint64_t>(i) * kGolden;
+#if HWY_MAX_BYTES <= 16
+  HWY_ALIGN uint32_t bits[hn::MaxLanes(d32)];
+  for (uint64_t j = 0; j < hn::Lanes(d32); ++j) bits[j] = static_cast<uint32_t>(Mix64(base + j * kGolden) >> 40);
+  return hn::Load(d32, bits);
+#else
+  const hn::RepartitionToWide<D32> d64;
+  const auto steps = hn::Mul(hn::Iota(d64, 1), hn::Set(d64, kGolden));  // Mix64 begins by adding one more
+  const auto mix = [&](uint64_t from) HWY_ATTR {
+    auto x = hn::Add(hn::Set(d64, from), steps);
+    x = hn::Mul(hn::Xor(x, hn::ShiftRight<30>(x)), hn::Set(d64, 0xBF58476D1CE4E5B9ull));
+    x = hn::Mul(hn::Xor(x, hn::ShiftRight<27>(x)), hn::Set(d64, 0x94D049BB133111EBull));
+    return hn::ShiftRight<40>(hn::Xor(x, hn::ShiftRight<31>(x)));
+  };
+  return hn::OrderedTruncate2To(d32, mix(base), mix(base + hn::Lanes(d64) * kGolden));
+#endif
 }
 
 // Visits [begin, end) with the vector of keep ? scale : 0 of each group of lanes.
 template <class F>
 HWY_INLINE void WithKept(float p, uint64_t seed, int64_t begin, int64_t end, const F& f) {
   const D d;
-  const hn::Repartition<uint64_t, D> d64;
   const hn::RebindToUnsigned<D> d32;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const uint64_t half = static_cast<uint64_t>(n / 2);
   const auto threshold = hn::Set(d32, DropThreshold(p));
   const V scale = hn::Set(d, KeptScale(p));
-  const auto steps = hn::Mul(hn::Iota(d64, 0), hn::Set(d64, kGolden));
   for (int64_t i = begin; i < end; i += n) {
-    const uint64_t base = seed + (static_cast<uint64_t>(i) + 1) * kGolden;
-    const auto h0 = Mix(d64, hn::Add(hn::Set(d64, base), steps));
-    const auto h1 = Mix(d64, hn::Add(hn::Set(d64, base + half * kGolden), steps));
-    const auto u = hn::OrderedTruncate2To(d32, hn::ShiftRight<40>(h0), hn::ShiftRight<40>(h1));
-    const V kept = hn::IfThenElseZero(hn::RebindMask(d, hn::Ge(u, threshold)), scale);
-    f(i, std::min(n, end - i), kept);
+    const auto keep = hn::Ge(DropBits(d32, seed, i), threshold);
+    f(i, std::min(n, end - i), hn::IfThenElseZero(hn::RebindMask(d, keep), scale));
   }
 }
 
