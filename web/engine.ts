@@ -34,7 +34,9 @@ interface Line {
 
 function startInNode(url: URL): Line {
   const { Worker } = process.getBuiltinModule('node:worker_threads');
-  const worker = new Worker(url);
+  // A program given as text has options that a worker's script must not have.
+  const asText = process.execArgv.some((option) => option.startsWith('--input-type'));
+  const worker = new Worker(url, asText ? { execArgv: [] } : {});
   worker.unref();
   return {
     port: {

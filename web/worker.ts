@@ -148,6 +148,7 @@ class HeapTarget implements Target {
   #pointer = 0;
   #room = 0;
   bytes = 0;
+  whole = false;
   /** As long as nobody knows how many there will be. */
   #loose: Uint8Array[] | undefined;
 
@@ -167,6 +168,7 @@ class HeapTarget implements Target {
 
   begin(bytes: number | undefined): void {
     this.bytes = 0;
+    this.whole = false;
     this.#loose = bytes === undefined ? [] : undefined;
     if (this.#pointer !== 0 && this.#room === bytes) return;
     this.free();
@@ -185,6 +187,7 @@ class HeapTarget implements Target {
   }
 
   end(): void {
+    this.whole = true;
     const loose = this.#loose;
     if (!loose) return;
     this.#reserve(this.bytes);
@@ -234,9 +237,8 @@ async function withFiles<T>(
     });
     const files = new module.Files();
     try {
-      const found = tensors.filter((target) => target.bytes > 0);
       let bytes = 0;
-      for (const target of found) {
+      for (const target of tensors.filter(({ whole }) => whole)) {
         const size = target.bytes;
         bytes += size;
         check(enter(() => files.addWeights(target.name, target.give(), size)));
