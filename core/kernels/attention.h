@@ -22,6 +22,7 @@ struct AttentionArgs {
   HeadsView q, k, v, out;  // out is written
   float scale = 1;         // 1 / sqrt(dim) by custom
   // Causal: query i sees key j where j <= i + (keys - queries). With window > 0 also j > i + (keys - queries) - window.
+  // The window counts only where the attention is causal.
   bool causal = false;
   int64_t window = 0;
   const uint8_t* key_mask = nullptr;  // [batch, keys], nonzero where a key may be seen; null: all. A query that sees nothing gives 0.
