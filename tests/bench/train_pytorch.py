@@ -4,7 +4,9 @@
     python3 tests/bench/train_pytorch.py [--steps 6] [--threads 2] [--width 192] ...
 
 Prints one JSON line. A step is forward, backward, clipping at norm 1 and AdamW on random tokens, in float32,
-with PyTorch's fused attention (scaled_dot_product_attention) and fused AdamW; the first step is not counted.
+with PyTorch's own attention (scaled_dot_product_attention) and fused AdamW; the first step is not counted.
+A fair figure needs an idle machine: the load average is in the output, and so are the tokens per second of
+processor time, which with one thread suffer less from company.
 """
 import argparse
 import json
@@ -14,16 +16,23 @@ import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import torch
-import torch.nn.functional as F
-from transformers import GPT2Config, GPT2LMHeadModel
-
 
 def arguments():
   parser = argparse.ArgumentParser()
   for name, value in dict(steps=6, threads=2, width=192, layers=6, heads=6, vocab=4096, tokens=256, batch=16).items():
     parser.add_argument(f"--{name}", type=int, default=value)
+  parser.add_argument("--attention", choices=["eager", "sdpa"], default="sdpa")
   return parser.parse_args()
+
+
+# Matrix products run in the BLAS library, which reads its number of threads when it is loaded.
+ARGUMENTS = arguments()
+for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+  os.environ[variable] = str(ARGUMENTS.threads)
+
+import torch
+import torch.nn.functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
 
 
 def step_flops(model, a):
@@ -33,11 +42,11 @@ def step_flops(model, a):
 
 
 def main():
-  a = arguments()
+  a = ARGUMENTS
   torch.set_num_threads(a.threads)
   torch.manual_seed(1)
   config = GPT2Config(vocab_size=a.vocab, n_embd=a.width, n_layer=a.layers, n_head=a.heads, n_positions=a.tokens,
-                      resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation="sdpa", use_cache=False,
+                      resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, attn_implementation=a.attention, use_cache=False,
                       bos_token_id=0, eos_token_id=0)
   model = GPT2LMHeadModel(config).train()
   optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when the library is loaded
 
 import torch
 import torch.nn.functional as F
@@ -718,6 +719,7 @@ def make_text_generation(tokenizer):
     pipe = open_pipeline("text-generation", folder)
     pipe.tokenizer.pad_token_id = end
     if all(clearly_greedy(pipe, p, o) for p in prompts for o in options):
+      print(f"pipelines/text-generation: seed {seed}")
       break
   else:
     sys.exit("no seed gives clear greedy choices")
@@ -826,9 +828,9 @@ def make_functions():
 # --- All of it --------------------------------------------------------------------------------------
 
 def make_tokenizers():
-  """The text room's own scripts, where there are some."""
-  for script in sorted((HERE / "tokenizers").glob("make_*.py")):
-    print(f"tokenizers/{script.name}", flush=True)
+  """The text room's own scripts beside this one."""
+  for script in sorted(HERE.glob("make_*_golden.py")):
+    print(script.name, flush=True)
     subprocess.run([sys.executable, str(script)], check=True)
 
 
