@@ -28,7 +28,7 @@ export interface Site {
 }
 
 /** tools/serve.mjs, as far as it is used here. */
-type Serve = (options: {
+export type Serve = (options: {
   folder: string;
   isolate: boolean;
   csp: boolean;
@@ -36,6 +36,8 @@ type Serve = (options: {
 }) => Promise<{ url: string; close(): Promise<void> }>;
 
 const root = new URL('../../', import.meta.url).pathname;
+/** The demos as `npm start` serves them. */
+export const siteFolder = `${root}build/site/`;
 
 /** A golden model's files, with the manifest that a model folder ships. */
 export function modelFiles(name: string): Map<string, Buffer> {
