@@ -36,7 +36,9 @@ Array CopyOut(const char* type, const std::vector<T>& values) {
   return Array(val::global(type).new_(view));
 }
 
-Int32Array Ints(const std::vector<int32_t>& values) { return CopyOut<Int32Array>("Int32Array", values); }
+Int32Array Ints(const std::vector<int32_t>& values) {
+  return CopyOut<Int32Array>("Int32Array", values);
+}
 
 // What went wrong, or an empty code.
 struct Failure {
@@ -50,7 +52,8 @@ Failure FailureOf(const sotto::Status& status) {
 // Where a file's bytes arrive and stay. The engine may read a little past their end.
 uintptr_t Reserve(double bytes) {
   if (!(bytes >= 0 && bytes < static_cast<double>(SIZE_MAX - 2 * sotto::kAlignment))) return 0;
-  const size_t padded = (static_cast<size_t>(bytes) + 2 * sotto::kAlignment - 1) & ~(sotto::kAlignment - 1);
+  const size_t padded =
+      (static_cast<size_t>(bytes) + 2 * sotto::kAlignment - 1) & ~(sotto::kAlignment - 1);
   return reinterpret_cast<uintptr_t>(std::aligned_alloc(sotto::kAlignment, padded));
 }
 void Release(uintptr_t pointer) { std::free(reinterpret_cast<void*>(pointer)); }
@@ -89,7 +92,8 @@ class Files {
 
   // Takes over the memory at `pointer`, which Reserve gave, whatever comes of it.
   Failure AddWeights(const std::string& name, uintptr_t pointer, double bytes) {
-    std::shared_ptr<const void> owner(reinterpret_cast<void*>(pointer), [](const void* p) { std::free(const_cast<void*>(p)); });
+    std::shared_ptr<const void> owner(reinterpret_cast<void*>(pointer),
+                                      [](const void* p) { std::free(const_cast<void*>(p)); });
     const std::string_view view(static_cast<const char*>(owner.get()), static_cast<size_t>(bytes));
     return FailureOf(files_.tensors.AddSafetensors(view, owner, name));
   }
@@ -110,7 +114,8 @@ struct Encoded {
   std::string code, message;
   Int32Array ids = Int32Array(val::undefined()), type_ids = Int32Array(val::undefined()),
              special = Int32Array(val::undefined());
-  Uint32Array offsets = Uint32Array(val::undefined());  // begin, end, begin, end, ... in UTF-16 units
+  Uint32Array offsets =
+      Uint32Array(val::undefined());  // begin, end, begin, end, ... in UTF-16 units
   Strings tokens = Strings(val::undefined());
 };
 
@@ -122,19 +127,22 @@ struct LoadedTokenizer {
 
 class BoundTokenizer {
  public:
-  explicit BoundTokenizer(std::shared_ptr<const sotto::Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  explicit BoundTokenizer(std::shared_ptr<const sotto::Tokenizer> tokenizer)
+      : tokenizer_(std::move(tokenizer)) {}
 
   static LoadedTokenizer Load(Files& bound) {
     const sotto::ModelFiles files = bound.Take();
-    auto loaded = sotto::Tokenizer::FromJson(files.tokenizer, files.tokenizer_config, files.special_tokens_map);
-    const auto [code, message] = FailureOf(loaded.ok() ? sotto::OkStatus() : loaded.status().In("tokenizer.json"));
+    auto loaded = sotto::Tokenizer::FromJson(files.tokenizer, files.tokenizer_config,
+                                             files.special_tokens_map);
+    const auto [code, message] =
+        FailureOf(loaded.ok() ? sotto::OkStatus() : loaded.status().In("tokenizer.json"));
     if (!loaded.ok()) return {code, message, nullptr};
     auto shared = std::make_shared<const sotto::Tokenizer>(*std::move(loaded));
     return {"", "", std::make_shared<BoundTokenizer>(std::move(shared))};
   }
 
-  Encoded Encode(const std::string& text, const std::string& pair, bool has_pair, bool add_special, bool parse_special,
-                 int max_length) const {
+  Encoded Encode(const std::string& text, const std::string& pair, bool has_pair, bool add_special,
+                 bool parse_special, int max_length) const {
     sotto::EncodeOptions options;
     options.add_special_tokens = add_special;
     options.parse_special = parse_special;
@@ -151,7 +159,8 @@ class BoundTokenizer {
     out.special = Ints(result->special_tokens_mask);
     out.offsets = CopyOut<Uint32Array>("Uint32Array", Utf16(*result, text, pair));
     val tokens = val::array();
-    for (size_t i = 0; i < result->ids.size(); ++i) tokens.set(i, tokenizer_->IdToToken(result->ids[i]));
+    for (size_t i = 0; i < result->ids.size(); ++i)
+      tokens.set(i, tokenizer_->IdToToken(result->ids[i]));
     out.tokens = Strings(tokens);
     return out;
   }
@@ -167,7 +176,8 @@ class BoundTokenizer {
   }
 
  private:
-  static std::vector<uint32_t> Utf16(const sotto::Encoding& encoding, const std::string& text, const std::string& pair) {
+  static std::vector<uint32_t> Utf16(const sotto::Encoding& encoding, const std::string& text,
+                                     const std::string& pair) {
     std::vector<uint32_t> out(2 * encoding.size());
     for (const int32_t sequence : {0, 1}) {
       std::vector<uint32_t> bytes;
@@ -196,7 +206,8 @@ struct Step {
 
 class BoundGeneration {
  public:
-  BoundGeneration(std::shared_ptr<sotto::Pipeline> pipeline, std::unique_ptr<sotto::Generation> generation)
+  BoundGeneration(std::shared_ptr<sotto::Pipeline> pipeline,
+                  std::unique_ptr<sotto::Generation> generation)
       : pipeline_(std::move(pipeline)), generation_(std::move(generation)) {}
 
   Step Next() {
@@ -238,7 +249,8 @@ struct Loaded {
 
 class BoundPipeline {
  public:
-  explicit BoundPipeline(std::unique_ptr<sotto::Pipeline> pipeline) : pipeline_(std::move(pipeline)) {}
+  explicit BoundPipeline(std::unique_ptr<sotto::Pipeline> pipeline)
+      : pipeline_(std::move(pipeline)) {}
 
   // `dtype`: auto, fp32 or q8.
   static Loaded Load(const std::string& task, Files& files, const std::string& dtype) {
@@ -295,7 +307,8 @@ class BoundPipeline {
     SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed, sotto::Json::Parse(options));
     return pipeline_->Extract(text, parsed);
   }
-  sotto::Result<std::unique_ptr<sotto::Generation>> Start(std::string_view prompt, std::string_view options) {
+  sotto::Result<std::unique_ptr<sotto::Generation>> Start(std::string_view prompt,
+                                                          std::string_view options) {
     SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed, sotto::Json::Parse(options));
     return pipeline_->Generate(prompt, parsed);
   }
@@ -317,7 +330,9 @@ EMSCRIPTEN_BINDINGS(sotto) {
   function("release", &Release);
   function("startThreads", &StartThreads);
 
-  value_object<Failure>("Failure").field("code", &Failure::code).field("message", &Failure::message);
+  value_object<Failure>("Failure")
+      .field("code", &Failure::code)
+      .field("message", &Failure::message);
 
   class_<Files>("Files")
       .constructor<>()
