@@ -313,8 +313,14 @@ const commands = {
 
   async bench(...names) {
     await setup();
-    await step('native: build', () => cmake('native', 'sotto'));
+    const programs = ['kernels_bench', 'train_bench'];
+    await step('native: build', () => cmake('native', 'sotto', ...programs));
     await run('build/native/sotto', ['bench', ...names], { show: true });
+    if (names.length) return;
+    for (const program of programs) await run(`build/native/tests/${program}`, [], { show: true });
+    const torch = await run('python3', ['-c', 'import torch, transformers'], { anyStatus: true });
+    if (torch.status === 0) await run('python3', ['tests/bench/train_pytorch.py'], { show: true });
+    else console.log('(no PyTorch here to train beside: python3 cannot import torch and transformers)');
   },
 };
 

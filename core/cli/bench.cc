@@ -11,6 +11,7 @@
 #include "core/models/model.h"
 #include "core/ops/ops.h"
 #include "core/tensor/quant.h"
+#include "core/train/trainer.h"
 
 namespace sotto {
 namespace {
@@ -32,6 +33,25 @@ double Median(FunctionRef<void()> call) {
   std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
   return times[times.size() / 2];
 }
+
+// Random tokens, to time training steps.
+class NoiseBatches final : public BatchSource {
+ public:
+  int64_t batches() const override { return 1 << 20; }
+  Result<Batch> Get(int64_t /*epoch*/, int64_t index) override {
+    constexpr int64_t kBatch = 16, kTokens = 256, kVocab = 4096;
+    Batch batch;
+    Random random(static_cast<uint64_t>(index));
+    SOTTO_ASSIGN_OR_RETURN(batch.input.ids, Tensor::Allocate({kBatch, kTokens}, DType::kI32));
+    SOTTO_ASSIGN_OR_RETURN(batch.targets, Tensor::Allocate({kBatch, kTokens}, DType::kI32));
+    batch.tokens = batch.target_count = kBatch * kTokens;
+    for (int64_t i = 0; i < batch.tokens; ++i) {
+      batch.input.ids.i32()[i] = static_cast<int32_t>(random.NextBelow(kVocab));
+      batch.targets.i32()[i] = static_cast<int32_t>(random.NextBelow(kVocab));
+    }
+    return batch;
+  }
+};
 
 class Bencher {
  public:
@@ -98,6 +118,32 @@ class Bencher {
     return OkStatus();
   }
 
+  // Training steps of the model that tests/bench/train_pytorch.py times, too.
+  Status Train() {
+    if (!Wanted("train/gpt2")) return OkStatus();
+    SOTTO_ASSIGN_OR_RETURN(const Json config, Json::Parse(
+        R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 4096, "n_embd": 192, "n_layer": 6,
+            "n_head": 6, "n_positions": 256})"));
+    SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(config));
+    SOTTO_RETURN_IF_ERROR(model->parameters().Initialize(1, 0.02f));
+    TrainOptions options;
+    options.schedule.steps = 1000;
+    std::vector<TrainPhase> phases;
+    phases.push_back({options.schedule.steps, std::make_unique<NoiseBatches>()});
+    SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
+                           Trainer::Create(std::move(model), std::move(phases), options, &pool_));
+    int64_t tokens = 0;
+    Status status;
+    const double seconds = Median([&] {
+      const Result<StepReport> step = trainer->Step();
+      if (step.ok()) tokens = step->tokens;
+      if (!step.ok()) status = step.status();
+    });
+    SOTTO_RETURN_IF_ERROR(status);
+    Report("train/gpt2", seconds, static_cast<double>(tokens), "tokens_per_s");
+    return OkStatus();
+  }
+
  private:
   static Result<Tensor> Noise(const Shape& shape) {
     SOTTO_ASSIGN_OR_RETURN(Tensor tensor, Tensor::Allocate(shape));
@@ -121,7 +167,8 @@ Status Bench(const std::vector<std::string>& names, int threads) {
           "num_attention_heads": 12, "intermediate_size": 1536})";
   for (const int64_t tokens : {16, 128}) SOTTO_RETURN_IF_ERROR(bencher.Forward("minilm", kMiniLm, tokens));
   constexpr const char* kGpt2 = R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})";
-  return bencher.Forward("gpt2", kGpt2, 128);
+  SOTTO_RETURN_IF_ERROR(bencher.Forward("gpt2", kGpt2, 128));
+  return bencher.Train();
 }
 
 }  // namespace sotto
