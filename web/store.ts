@@ -102,7 +102,7 @@ export interface Target {
 export interface Wanted {
   /** Whether the weights are wanted, or the tokenizer alone. */
   weights: boolean;
-  target(name: string): Target;
+  target(name: string): Target | Promise<Target>;
 }
 
 interface Entry {
@@ -717,7 +717,7 @@ export class Loader {
       if (bytes !== undefined) this.#counts.set(name, { loaded: 0, total: bytes });
     }
     const loadings = wantedTexts.map(async (name) => {
-      const found = await this.#file(origin, entry(name), wanted.target(name));
+      const found = await this.#file(origin, entry(name), await wanted.target(name));
       if (!found && required.includes(name)) throw this.#absent(name);
     });
     if (wanted.weights) loadings.push(this.#weights(origin, wanted, has, entry));
@@ -729,10 +729,10 @@ export class Loader {
   }
 
   async #weights(origin: Origin, wanted: Wanted, has: (name: string) => boolean, entry: (name: string) => Entry) {
-    if (has(weightsName) && (await this.#file(origin, entry(weightsName), wanted.target(weightsName)))) return;
+    if (has(weightsName) && (await this.#file(origin, entry(weightsName), await wanted.target(weightsName)))) return;
     this.#counts.delete(weightsName);
     let index = '';
-    const target = wanted.target(indexName);
+    const target = await wanted.target(indexName);
     const decoder = new TextDecoder();
     const kept: Target = {
       begin: (bytes) => {
@@ -747,7 +747,7 @@ export class Loader {
     };
     if (!has(indexName) || !(await this.#file(origin, entry(indexName), kept))) throw this.#absent(weightsName);
     for (const name of shardNames(index)) {
-      if (!(await this.#file(origin, entry(name), wanted.target(name)))) throw this.#absent(name);
+      if (!(await this.#file(origin, entry(name), await wanted.target(name)))) throw this.#absent(name);
     }
   }
 

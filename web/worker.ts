@@ -215,8 +215,6 @@ async function withFiles<T>(
   serving: Serving<'load' | 'loadTokenizer'>,
   make: (module: MainModule, files: Files, texts: ReadonlyMap<string, string>, bytes: number) => T,
 ): Promise<T> {
-  const module = await theModule();
-  serving.signal.throwIfAborted();
   const texts = new Map<string, TextTarget>();
   const tensors: HeapTarget[] = [];
   try {
@@ -224,9 +222,10 @@ async function withFiles<T>(
     const loader = new Loader(params.location, await openCache(), params.cache, serving.signal, notice);
     await loader.load({
       weights,
-      target(name) {
+      async target(name) {
         if (name.endsWith('.safetensors')) {
-          const target = new HeapTarget(name, module);
+          // The texts need not wait for the engine.
+          const target = new HeapTarget(name, await theModule());
           tensors.push(target);
           return target;
         }
@@ -235,6 +234,8 @@ async function withFiles<T>(
         return target;
       },
     });
+    const module = await theModule();
+    serving.signal.throwIfAborted();
     const files = new module.Files();
     try {
       let bytes = 0;
