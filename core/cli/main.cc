@@ -30,7 +30,7 @@ constexpr std::string_view kUsage =
                                                         TASK: text-classification, fill-mask, feature-extraction,
                                                         text-generation
   sotto train RECIPE.json --out DIR                     trains, or resumes what is in DIR
-  sotto eval  RECIPE.json --model DIR                   -> metrics as JSON, a table on stderr
+  sotto eval  RECIPE.json --model DIR [--split test]    -> metrics as JSON, a table on stderr
   sotto quantize --model DIR --to q8 --out DIR
   sotto bench [names]                                   -> JSON lines
 
@@ -58,7 +58,7 @@ class Arguments {
         named_[name] = "";
         continue;
       }
-      static constexpr std::string_view kNamed[] = {"model", "ids", "set", "out", "to", "threads"};
+      static constexpr std::string_view kNamed[] = {"model", "ids", "set", "out", "to", "split", "threads"};
       if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed)) return Misuse(StrCat("unknown option ", word));
       if (++i == argc) return Misuse(StrCat(word, " needs a value"));
       const std::string value = argv[i];
@@ -86,6 +86,10 @@ class Arguments {
     const auto found = named_.find(name);
     if (found == named_.end()) return Misuse(StrCat("--", name, " is missing"));
     return found->second;
+  }
+  std::string Or(std::string_view name, std::string_view fallback) const {
+    const auto found = named_.find(name);
+    return std::string(found == named_.end() ? fallback : std::string_view(found->second));
   }
   Result<std::string> Word(std::string_view what) const {
     if (words_.size() != 1) return Misuse(StrCat("expected one ", what));
@@ -256,7 +260,7 @@ Status Eval(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   ThreadPool pool(args.Threads());
-  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder, {}, &pool));
+  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder, {.split = args.Or("split", "")}, &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();
