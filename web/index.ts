@@ -11,14 +11,17 @@
  */
 import { type EngineOptions, openEngine } from './engine.ts';
 import { SottoError, type SottoErrorCode } from './error.ts';
+import { type Location, locate, type ModelSource } from './origins.ts';
 import type { CallOptions, LoadParams } from './protocol.ts';
-import { type Location, locate, type ModelSource, type StoreOptions } from './store.ts';
+import type { StoreOptions } from './store.ts';
 import { asyncDisposable, lifetimeOf, makePipeline, type Pipelines, type TaskName, taskName } from './tasks.ts';
 import { type TokenizerCalls, tokenizerCalls } from './tokenizer.ts';
 
+export { clearCache } from './cache.ts';
 export type { EngineOptions } from './engine.ts';
+export type { HubOptions, ModelSource } from './origins.ts';
 export type { CallOptions } from './protocol.ts';
-export { type CacheMode, clearCache, type ModelSource, type ProgressEvent, type StoreOptions } from './store.ts';
+export type { CacheMode, ProgressEvent, StoreOptions } from './store.ts';
 export type { Generated, TokenChunk, TokenStream } from './stream.ts';
 export type {
   Classification,

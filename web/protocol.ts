@@ -1,7 +1,8 @@
 // What the page and the worker say to each other: numbered requests with typed parameters, answered by notices and then
 // one result or error. Either side runs over anything that posts messages in order.
 import { asSottoError, SottoError } from './error.ts';
-import type { CacheMode, Location, ProgressEvent } from './store.ts';
+import type { Location } from './origins.ts';
+import type { CacheMode, ProgressEvent } from './store.ts';
 import type { Generated, TokenChunk } from './stream.ts';
 import type { Choice, Variant } from './variants.ts';
 

@@ -1,6 +1,7 @@
 // The worker: the only door to the engine. Serves many models; between tokens, and between the texts of a list, it lets
 // other calls and aborts in.
 import type { ClassHandle, Files, MainModule, Pipeline, Tokenizer } from '../wasm/sotto.d.ts';
+import { openCache } from './cache.ts';
 import { SottoError } from './error.ts';
 import {
   type Handle,
@@ -12,7 +13,7 @@ import {
   type Serving,
   serve,
 } from './protocol.ts';
-import { Loader, openCache, type ProgressEvent, type Target } from './store.ts';
+import { Loader, type ProgressEvent, type Target } from './store.ts';
 import type { Generated } from './stream.ts';
 import { chooseVariant, detectFeatures, isNode, type Variant } from './variants.ts';
 

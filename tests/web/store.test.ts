@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { folderCache } from '../../web/cache.ts';
 import type { SottoError } from '../../web/error.ts';
-import {
-  type CacheMode,
-  folderCache,
-  Loader,
-  type Location,
-  locate,
-  type ProgressEvent,
-  parseManifest,
-  type Target,
-} from '../../web/store.ts';
+import { type Location, locate, parseManifest } from '../../web/origins.ts';
+import { type CacheMode, Loader, type ProgressEvent, type Target } from '../../web/store.ts';
 import { type Disk, MemoryFolder } from './memory_folder.ts';
 import { breakAfter, ModelServer } from './model_server.ts';
 
