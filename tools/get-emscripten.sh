@@ -99,7 +99,7 @@ configure() {  # JavaScript parts of emcc, and its configuration
   say "the JavaScript parts of emcc (npm)"
   cd "$DEST/emscripten"
   echo '{"private":true}' >package.json
-  npm install --silent --no-fund --no-audit --ignore-scripts \
+  NODE_NO_WARNINGS=1 npm install --silent --no-fund --no-audit --ignore-scripts \
     acorn@8.19.0 acorn-import-phases@1.0.4 google-closure-compiler@20260927.0.0 typescript@5.9.3 >&2
   local cache=$DEST/cache
   if [ -d cache ]; then cache=$DEST/emscripten/cache; fi  # some suites ship one, built
@@ -147,6 +147,7 @@ fi
 if [ -n "${SOTTO_EMSCRIPTEN:-}" ]; then echo "$SOTTO_EMSCRIPTEN"; exit; fi
 if on_path=$(command -v emcc); then
   on_path=$(dirname "$(readlink -f "$on_path")")
+  if [ -d "$on_path/../libexec/cmake" ]; then on_path=$(realpath "$on_path/../libexec"); fi  # Homebrew
   if new_enough "$on_path"; then echo "$on_path"; exit; fi
 fi
 if [ -e "$DEST/.ready" ]; then echo "$DEST/emscripten"; exit; fi
