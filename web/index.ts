@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Sotto runs Transformers inside the web page: text in, text out, and nothing leaves the browser.
  *

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // The tasks: what goes in, what comes out, shaped as Hugging Face's pipelines, and how each becomes calls to the worker.
 import type { Engine } from './engine.ts';
 import { SottoError } from './error.ts';
