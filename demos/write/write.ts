@@ -55,7 +55,7 @@ async function write(): Promise<void> {
   let since = performance.now();
   const rate = (): string => {
     const perSecond = (1000 * Math.max(tokens - 1, 0)) / Math.max(performance.now() - since, 1);
-    return `${tokens} tokens, ${perSecond.toFixed(0)} tokens/s`;
+    return `${tokens} ${tokens === 1 ? 'token' : 'tokens'}, ${perSecond.toFixed(0)} tokens/s`;
   };
   try {
     const generate = await loading;
