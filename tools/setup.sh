@@ -31,11 +31,11 @@ missing_packages() {  # package:evidence...
 
 packages=("${build_packages[@]}")
 if [ "${1:-all}" = all ]; then packages+=("${test_packages[@]}"); fi
-missing=$(missing_packages "${packages[@]}" | xargs)
+missing=$(missing_packages "${packages[@]}" | tr "\n" " ")
 if [ -n "$missing" ]; then
   if ! is_debian || [ "$(id -u)" != 0 ]; then
-    echo "Sotto needs these, under Debian's names: $missing. Install them (as root:" \
-      "apt-get install $missing), and on a system without Debian's packages Emscripten 4.0 or later too." >&2
+    echo "Sotto needs these, under Debian's names: ${missing% }. Install them (as root:" \
+      "apt-get install ${missing% }), and on a system without Debian's packages Emscripten 4.0 or later too." >&2
     exit 1
   fi
   step "Debian packages: $missing"
