@@ -5,7 +5,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 /** The files of a model folder that a page may load. */
-const loaded = /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|\.safetensors$|\.jinja$/;
+const loaded =
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|\.safetensors$|\.jinja$/;
 
 export function manifestOf(folder) {
   const files = fs

@@ -68,7 +68,11 @@ async function judge(): Promise<void> {
     if (mine !== newest) return;
     results.replaceChildren(...lines.map((line, i) => resultOf(line, scores[i] ?? [])));
     const ms = performance.now() - start;
-    say(lines.length === 0 ? 'Type a sentence.' : `Judged ${lines.length === 1 ? 'one line' : `${lines.length} lines`} in ${ms.toFixed(1)} ms, here in the page.`);
+    say(
+      lines.length === 0
+        ? 'Type a sentence.'
+        : `Judged ${lines.length === 1 ? 'one line' : `${lines.length} lines`} in ${ms.toFixed(1)} ms, here in the page.`,
+    );
   } catch (error) {
     say(explain(error), 'error');
   }

@@ -12,7 +12,7 @@ const model = new URL('../models/sotto-write/', document.baseURI);
 
 const settings = ['temperature', 'top_k', 'top_p', 'min_p', 'repetition_penalty', 'max_new_tokens'] as const;
 const sliders = Object.fromEntries(settings.map((name) => [name, element(name, HTMLInputElement)]));
-const valueOf = (name: (typeof settings)[number]): number => sliders[name]?.valueAsNumber ?? 0;
+const chosen = (name: (typeof settings)[number]): number => sliders[name]?.valueAsNumber ?? 0;
 
 for (const slider of Object.values(sliders)) {
   const shown = form.querySelector(`output[for="${slider.id}"]`);
@@ -59,15 +59,15 @@ async function write(): Promise<void> {
   };
   try {
     const generate = await loading;
-    const temperature = valueOf('temperature');
+    const temperature = chosen('temperature');
     const stream = generate.stream(prompt.value, {
       do_sample: temperature > 0,
       ...(temperature > 0 ? { temperature } : {}),
-      top_k: valueOf('top_k'),
-      top_p: valueOf('top_p'),
-      min_p: valueOf('min_p'),
-      repetition_penalty: valueOf('repetition_penalty'),
-      max_new_tokens: valueOf('max_new_tokens'),
+      top_k: chosen('top_k'),
+      top_p: chosen('top_p'),
+      min_p: chosen('min_p'),
+      repetition_penalty: chosen('repetition_penalty'),
+      max_new_tokens: chosen('max_new_tokens'),
       seed: Number.isNaN(seed.valueAsNumber) ? Math.floor(Math.random() * 2 ** 31) : seed.valueAsNumber,
       signal: mine.signal,
     });
