@@ -12,8 +12,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/attention.cc"
 #include "core/kernels/targets.h"
+
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+
 #include "hwy/highway.h"
+
 #include "core/kernels/math-inl.h"
 #include "core/kernels/relaxed_simd.h"
 
@@ -39,7 +42,8 @@ Range VisibleKeys(const AttentionArgs& a, int64_t i) {
 }
 
 float* RowOf(const HeadsView& view, int64_t batch, int64_t head, int64_t token) {
-  return view.data + batch * view.batch_stride + head * view.head_stride + token * view.token_stride;
+  return view.data + batch * view.batch_stride + head * view.head_stride +
+         token * view.token_stride;
 }
 
 int64_t KvHead(const AttentionArgs& a, int64_t head) { return head / (a.heads / a.kv_heads); }
@@ -107,8 +111,9 @@ HWY_INLINE void Store(V v, float* p, size_t lanes) {
 // C[r, c] = or += sum_k A[r, k] B[k, c] for kR rows and kC vectors of columns, the last of `lanes`
 // lanes if kPartial. A[r, k] is a[r + k stride_a] if kAdjacentRows, else a[r stride_a + k].
 template <int kR, int kC, bool kAdjacentRows, bool kPartial>
-HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float* HWY_RESTRICT b, int64_t ldb,
-                     float* HWY_RESTRICT c, int64_t ldc, int64_t depth, bool add, size_t lanes) {
+HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float* HWY_RESTRICT b,
+                     int64_t ldb, float* HWY_RESTRICT c, int64_t ldc, int64_t depth, bool add,
+                     size_t lanes) {
   const D d;
   const size_t n = hn::Lanes(d);
   V sum[kR][kC];
@@ -117,7 +122,8 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float*
   }
   for (int64_t k = 0; k < depth; ++k) {
     V row[kC];
-    for (int j = 0; j < kC; ++j) row[j] = kPartial ? hn::LoadN(d, b + j * n, lanes) : hn::LoadU(d, b + j * n);
+    for (int j = 0; j < kC; ++j)
+      row[j] = kPartial ? hn::LoadN(d, b + j * n, lanes) : hn::LoadU(d, b + j * n);
     for (int r = 0; r < kR; ++r) {
       const V s = hn::Set(d, kAdjacentRows ? a[r] : a[r * stride_a]);
       for (int j = 0; j < kC; ++j) sum[r][j] = FastMulAdd(s, row[j], sum[r][j]);
@@ -138,22 +144,24 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float*
 }
 
 template <int kC, bool kAdjacentRows, bool kPartial>
-HWY_INLINE void Panel(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c, int64_t ldc,
-                      int64_t rows, int64_t depth, bool add, size_t lanes) {
+HWY_INLINE void Panel(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c,
+                      int64_t ldc, int64_t rows, int64_t depth, bool add, size_t lanes) {
   constexpr int kR = HWY_MAX_BYTES >= 64 ? 8 : 4;  // sums in half of the registers: 32 or 16
   const int64_t step = kAdjacentRows ? 1 : stride_a;
   int64_t r = 0;
   for (; r + kR <= rows; r += kR) {
-    Tile<kR, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth, add, lanes);
+    Tile<kR, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth,
+                                          add, lanes);
   }
   for (; r < rows; ++r) {
-    Tile<1, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth, add, lanes);
+    Tile<1, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth,
+                                         add, lanes);
   }
 }
 
 template <bool kAdjacentRows>
-HWY_NOINLINE void Multiply(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c, int64_t ldc,
-                           int64_t rows, int64_t columns, int64_t depth, bool add) {
+HWY_NOINLINE void Multiply(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c,
+                           int64_t ldc, int64_t rows, int64_t columns, int64_t depth, bool add) {
   const size_t lanes = hn::Lanes(D());
   const int64_t n = static_cast<int64_t>(lanes);
   int64_t j = 0;
@@ -176,22 +184,34 @@ struct Block {
   int64_t key_begin, key_end;         // the keys that any of the queries sees
 };
 
-Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width) {
-  return {batch, head, first, count, width, VisibleKeys(a, first).begin, VisibleKeys(a, first + count - 1).end};
+Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first, int64_t count,
+                int64_t width) {
+  return {batch,
+          head,
+          first,
+          count,
+          width,
+          VisibleKeys(a, first).begin,
+          VisibleKeys(a, first + count - 1).end};
 }
 
 // to[d, i] = factor * row(first + i)[d]; padding becomes 0.
-void PackTransposed(const HeadsView& view, const Block& block, int64_t dim, float factor, float* to) {
+void PackTransposed(const HeadsView& view, const Block& block, int64_t dim, float factor,
+                    float* to) {
   for (int64_t i = 0; i < block.width; ++i) {
-    const float* row = i < block.count ? RowOf(view, block.batch, block.head, block.first + i) : nullptr;
-    for (int64_t x = 0; x < dim; ++x) to[x * block.width + i] = row != nullptr ? factor * row[x] : 0.0f;
+    const float* row =
+        i < block.count ? RowOf(view, block.batch, block.head, block.first + i) : nullptr;
+    for (int64_t x = 0; x < dim; ++x)
+      to[x * block.width + i] = row != nullptr ? factor * row[x] : 0.0f;
   }
 }
 
 // scores[j, i] of the keys from `key`, before bias and mask. `q` is packed and scaled.
-void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys, const float* q, float* scores) {
+void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys,
+               const float* q, float* scores) {
   const float* k = RowOf(a.k, block.batch, KvHead(a, block.head), key);
-  Multiply<false>(k, a.k.token_stride, q, block.width, scores, block.width, keys, block.width, a.dim, false);
+  Multiply<false>(k, a.k.token_stride, q, block.width, scores, block.width, keys, block.width,
+                  a.dim, false);
   if (a.softcap > 0) {
     const D d;
     const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
@@ -203,7 +223,8 @@ void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t 
 }
 
 // Adds the bias and sets what may not be seen to -inf.
-void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys, float* scores) {
+void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys,
+                 float* scores) {
   const int64_t width = block.width;
   for (int64_t i = 0; a.bias != nullptr && i < block.count; ++i) {
     const float* bias = ScoreRow(a, a.bias, 0, block.head, block.first + i) + key;
@@ -214,7 +235,8 @@ void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_
   }
   for (int64_t i = 0; a.causal && i < block.count; ++i) {
     const Range range = VisibleKeys(a, block.first + i);
-    const int64_t low = std::clamp<int64_t>(range.begin - key, 0, keys), high = std::clamp<int64_t>(range.end - key, 0, keys);
+    const int64_t low = std::clamp<int64_t>(range.begin - key, 0, keys),
+                  high = std::clamp<int64_t>(range.end - key, 0, keys);
     for (int64_t j = 0; j < low; ++j) scores[j * width + i] = -kInfinity;
     for (int64_t j = high; j < keys; ++j) scores[j * width + i] = -kInfinity;
   }
@@ -237,13 +259,14 @@ template <int kC>
 void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n;
-  float* q = scratch;                // [dim, width]
-  float* out = q + a.dim * width;    // [dim, width]
-  float* s = out + a.dim * width;    // [kKeyBlock, width]
+  float* q = scratch;              // [dim, width]
+  float* out = q + a.dim * width;  // [dim, width]
+  float* s = out + a.dim * width;  // [kKeyBlock, width]
   PackTransposed(a.q, block, a.dim, a.scale, q);
   std::fill_n(out, a.dim * width, 0.0f);
   if (a.probabilities != nullptr) {
-    std::fill_n(ScoreRow(a, a.probabilities, block.batch, block.head, block.first), block.count * a.keys, -kInfinity);
+    std::fill_n(ScoreRow(a, a.probabilities, block.batch, block.head, block.first),
+                block.count * a.keys, -kInfinity);
   }
   const V lowest = hn::Set(d, -kInfinity), zero = hn::Zero(d);
   V max[kC], sum[kC];
@@ -283,15 +306,18 @@ void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
   }
   HWY_ALIGN float maxima[kC * hn::MaxLanes(D())];
   HWY_ALIGN float sums[kC * hn::MaxLanes(D())];
-  for (int c = 0; c < kC; ++c) hn::Store(max[c], d, maxima + c * n), hn::Store(sum[c], d, sums + c * n);
+  for (int c = 0; c < kC; ++c)
+    hn::Store(max[c], d, maxima + c * n), hn::Store(sum[c], d, sums + c * n);
   for (int64_t i = 0; i < block.count; ++i) {
     float* to = RowOf(a.out, block.batch, block.head, block.first + i);
     const float inverse = sums[i] != 0 ? 1.0f / sums[i] : 0.0f;
     for (int64_t x = 0; x < a.dim; ++x) to[x] = out[x * width + i] * inverse;
     const float lse = sums[i] != 0 ? maxima[i] + std::log(sums[i]) : -kInfinity;
-    if (a.lse != nullptr) a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i] = lse;
+    if (a.lse != nullptr)
+      a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i] = lse;
     if (a.probabilities != nullptr) {
-      FinishProbabilities(ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i), a.keys, lse);
+      FinishProbabilities(ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i),
+                          a.keys, lse);
     }
   }
 }
@@ -308,7 +334,8 @@ HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
 }
 
 // dots[j] = a . rows[j] for `count` rows: four at a time share the loads of `a`.
-void Dots(const float* a, const float* rows, int64_t stride, int64_t count, int64_t dim, float factor, float* dots) {
+void Dots(const float* a, const float* rows, int64_t stride, int64_t count, int64_t dim,
+          float factor, float* dots) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   int64_t j = 0;
@@ -332,7 +359,8 @@ void Dots(const float* a, const float* rows, int64_t stride, int64_t count, int6
 }
 
 // out = factor out + sum_j p[j] rows[j], in four sums of a vector each.
-void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64_t dim, float factor, float* out) {
+void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64_t dim,
+         float factor, float* out) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const V f = hn::Set(d, factor);
@@ -342,14 +370,16 @@ void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64
     for (int c = 0; c < 4; ++c) s[c] = hn::Mul(f, hn::LoadU(d, out + x + c * n));
     for (int64_t j = 0; j < count; ++j) {
       const V w = hn::Set(d, p[j]);
-      for (int c = 0; c < 4; ++c) s[c] = FastMulAdd(w, hn::LoadU(d, rows + j * stride + x + c * n), s[c]);
+      for (int c = 0; c < 4; ++c)
+        s[c] = FastMulAdd(w, hn::LoadU(d, rows + j * stride + x + c * n), s[c]);
     }
     for (int c = 0; c < 4; ++c) hn::StoreU(s[c], d, out + x + c * n);
   }
   for (; x < dim; x += n) {
     const size_t lanes = static_cast<size_t>(std::min(n, dim - x));
     V s = hn::Mul(f, Load(out + x, lanes));
-    for (int64_t j = 0; j < count; ++j) s = FastMulAdd(hn::Set(d, p[j]), Load(rows + j * stride + x, lanes), s);
+    for (int64_t j = 0; j < count; ++j)
+      s = FastMulAdd(hn::Set(d, p[j]), Load(rows + j * stride + x, lanes), s);
     Store(s, out + x, lanes);
   }
 }
@@ -382,7 +412,8 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
     for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
     if (a.softcap > 0) {
       const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
-      for (int64_t j = 0; j < keys; j += n) hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, s + j), inverse))), d, s + j);
+      for (int64_t j = 0; j < keys; j += n)
+        hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, s + j), inverse))), d, s + j);
       for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
     }
     if (a.bias != nullptr) AddScaled(ScoreRow(a, a.bias, 0, head, i) + key, 1.0f, s, keys);
@@ -412,18 +443,21 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
 }
 
 // Below this many queries the lanes of a block would lie idle.
-HWY_INLINE bool FewQueries(int64_t queries) { return 2 * queries <= static_cast<int64_t>(hn::Lanes(D())); }
+HWY_INLINE bool FewQueries(int64_t queries) {
+  return 2 * queries <= static_cast<int64_t>(hn::Lanes(D()));
+}
 
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
   if (args.batch <= 0 || args.heads <= 0 || args.kv_heads <= 0 || args.queries <= 0) return;
   const AttentionArgs* a = &args;
   if (FewQueries(args.queries)) {
-    ParallelFor(pool, args.batch * args.heads * args.queries, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
-      for (int64_t t = begin; t < end; ++t) {
-        const int64_t row = t / a->queries;
-        AttendOne(*a, row / a->heads, row % a->heads, t % a->queries);
-      }
-    });
+    ParallelFor(pool, args.batch * args.heads * args.queries, 1,
+                [=](int64_t begin, int64_t end) HWY_ATTR {
+                  for (int64_t t = begin; t < end; ++t) {
+                    const int64_t row = t / a->queries;
+                    AttendOne(*a, row / a->heads, row % a->heads, t % a->queries);
+                  }
+                });
     return;
   }
   const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n;
@@ -431,7 +465,8 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
   ParallelFor(pool, args.batch * args.heads * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch scratch((2 * a->dim + kKeyBlock) * width);
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = t / blocks, first = t % blocks * width, count = std::min(width, a->queries - first);
+      const int64_t row = t / blocks, first = t % blocks * width,
+                    count = std::min(width, a->queries - first);
       const int64_t batch = row / a->heads, head = row % a->heads;
       if (scratch.data() == nullptr || FewQueries(count)) {
         for (int64_t i = first; i < first + count; ++i) AttendOne(*a, batch, head, i);
@@ -451,18 +486,19 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
   const AttentionArgs& a = g.forward;
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n, kv = KvHead(a, block.head);
-  float* q = scratch;                    // [dim, width]
-  float* d_out = q + a.dim * width;      // [dim, width]
-  float* dq = d_out + a.dim * width;     // [dim, width]
-  float* s = dq + a.dim * width;         // [kKeyBlock, width]: scores, then probabilities
-  float* ds = s + kKeyBlock * width;     // [kKeyBlock, width]: dP, then dS
-  float* slope = ds + kKeyBlock * width; // [kKeyBlock, width]: the softcap's derivative
+  float* q = scratch;                     // [dim, width]
+  float* d_out = q + a.dim * width;       // [dim, width]
+  float* dq = d_out + a.dim * width;      // [dim, width]
+  float* s = dq + a.dim * width;          // [kKeyBlock, width]: scores, then probabilities
+  float* ds = s + kKeyBlock * width;      // [kKeyBlock, width]: dP, then dS
+  float* slope = ds + kKeyBlock * width;  // [kKeyBlock, width]: the softcap's derivative
   PackTransposed(a.q, block, a.dim, a.scale, q);
   PackTransposed(g.d_out, block, a.dim, 1.0f, d_out);
   std::fill_n(dq, a.dim * width, 0.0f);
   HWY_ALIGN float lses[kC * hn::MaxLanes(D())];
   HWY_ALIGN float dots[kC * hn::MaxLanes(D())];
-  for (int64_t i = 0; i < width; ++i) lses[i] = kInfinity, dots[i] = 0;  // padding and blind queries: P = 0
+  for (int64_t i = 0; i < width; ++i)
+    lses[i] = kInfinity, dots[i] = 0;  // padding and blind queries: P = 0
   for (int64_t i = 0; i < block.count; ++i) {
     const float lse = a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i];
     if (lse != -kInfinity) lses[i] = lse;
@@ -500,10 +536,12 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
       const V factor = a.softcap > 0 ? hn::Mul(scale, hn::Load(d, slope + x)) : scale;
       hn::Store(hn::Mul(hn::Load(d, ds + x), factor), d, ds + x);
     }
-    Multiply<false>(s, width, RowOf(g.d_out, block.batch, block.head, block.first), g.d_out.token_stride,
-                    RowOf(g.dv, block.batch, kv, key), g.dv.token_stride, keys, a.dim, block.count, true);
+    Multiply<false>(s, width, RowOf(g.d_out, block.batch, block.head, block.first),
+                    g.d_out.token_stride, RowOf(g.dv, block.batch, kv, key), g.dv.token_stride,
+                    keys, a.dim, block.count, true);
     Multiply<false>(ds, width, RowOf(a.q, block.batch, block.head, block.first), a.q.token_stride,
-                    RowOf(g.dk, block.batch, kv, key), g.dk.token_stride, keys, a.dim, block.count, true);
+                    RowOf(g.dk, block.batch, kv, key), g.dk.token_stride, keys, a.dim, block.count,
+                    true);
     Multiply<true>(k, a.k.token_stride, ds, width, dq, width, a.dim, width, keys, true);
   }
   for (int64_t i = 0; i < block.count; ++i) {
@@ -542,10 +580,12 @@ void BackwardOne(const AttentionBackwardArgs& g, int64_t batch, int64_t head, in
   }
 }
 
-// All queries that read one head of keys and values: what sums into dk and dv is one thread's, in order.
+// All queries that read one head of keys and values: what sums into dk and dv is one thread's, in
+// order.
 void BackwardHead(const AttentionBackwardArgs& g, int64_t batch, int64_t kv, float* scratch) {
   const AttentionArgs& a = g.forward;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n, group = a.heads / a.kv_heads;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n,
+                group = a.heads / a.kv_heads;
   for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
     for (int64_t first = 0; first < a.queries; first += width) {
       const int64_t count = std::min(width, a.queries - first);
@@ -587,7 +627,9 @@ namespace sotto {
 HWY_EXPORT(Attention);
 HWY_EXPORT(AttentionBackward);
 
-void Attention(const AttentionArgs& args, ThreadPool* pool) { HWY_DYNAMIC_DISPATCH(Attention)(args, pool); }
+void Attention(const AttentionArgs& args, ThreadPool* pool) {
+  HWY_DYNAMIC_DISPATCH(Attention)(args, pool);
+}
 void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(AttentionBackward)(args, pool);
 }
@@ -599,7 +641,8 @@ namespace {
 // The score of one pair, -inf where it may not be seen.
 double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, int64_t j) {
   const Range range = VisibleKeys(a, i);
-  if (j < range.begin || j >= range.end || Masked(a, batch, j)) return -std::numeric_limits<double>::infinity();
+  if (j < range.begin || j >= range.end || Masked(a, batch, j))
+    return -std::numeric_limits<double>::infinity();
   const float* q = RowOf(a.q, batch, head, i);
   const float* k = RowOf(a.k, batch, KvHead(a, head), j);
   double s = 0;
@@ -618,7 +661,8 @@ void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   for (int64_t x = 0; x < a.dim; ++x) {
     double total = 0;
     for (int64_t j = 0; j < a.keys && !blind; ++j) {
-      total += std::exp(Score(a, batch, head, i, j) - max) / sum * RowOf(a.v, batch, KvHead(a, head), j)[x];
+      total += std::exp(Score(a, batch, head, i, j) - max) / sum *
+               RowOf(a.v, batch, KvHead(a, head), j)[x];
     }
     out[x] = static_cast<float>(total);
   }

@@ -17,24 +17,27 @@ struct HeadsView {
 };
 
 struct AttentionArgs {
-  int64_t batch = 0, heads = 0, kv_heads = 0;  // heads is a multiple of kv_heads: head h reads h / (heads / kv_heads)
+  int64_t batch = 0, heads = 0,
+          kv_heads = 0;  // heads is a multiple of kv_heads: head h reads h / (heads / kv_heads)
   int64_t queries = 0, keys = 0, dim = 0;
   HeadsView q, k, v, out;  // out is written
   float scale = 1;         // 1 / sqrt(dim) by custom
-  // Causal: query i sees key j where j <= i + (keys - queries). With window > 0 also j > i + (keys - queries) - window.
-  // The window counts only where the attention is causal.
+  // Causal: query i sees key j where j <= i + (keys - queries). With window > 0 also j > i + (keys
+  // - queries) - window. The window counts only where the attention is causal.
   bool causal = false;
   int64_t window = 0;
-  const uint8_t* key_mask = nullptr;  // [batch, keys], nonzero where a key may be seen; null: all. A query that sees nothing gives 0.
-  const float* bias = nullptr;        // [heads, queries, keys] added to the scaled scores; null: none
-  float softcap = 0;                  // > 0: score = softcap * tanh(score / softcap), before bias and mask
-  float* lse = nullptr;               // [batch, heads, queries]: log-sum-exp of each row, for the backward pass; may be null
-  float* probabilities = nullptr;     // [batch, heads, queries, keys]: written when not null
+  const uint8_t* key_mask = nullptr;  // [batch, keys], nonzero where a key may be seen; null: all.
+                                      // A query that sees nothing gives 0.
+  const float* bias = nullptr;  // [heads, queries, keys] added to the scaled scores; null: none
+  float softcap = 0;     // > 0: score = softcap * tanh(score / softcap), before bias and mask
+  float* lse = nullptr;  // [batch, heads, queries]: log-sum-exp of each row, for the backward pass;
+                         // may be null
+  float* probabilities = nullptr;  // [batch, heads, queries, keys]: written when not null
 };
 void Attention(const AttentionArgs& args, ThreadPool* pool);
 
-// Gradients by recomputation from q, k, v, out and lse. d_out is read; dq, dk, dv accumulate, as does
-// d_bias [heads, queries, keys] when not null. The same result for any number of threads.
+// Gradients by recomputation from q, k, v, out and lse. d_out is read; dq, dk, dv accumulate, as
+// does d_bias [heads, queries, keys] when not null. The same result for any number of threads.
 struct AttentionBackwardArgs {
   AttentionArgs forward;
   HeadsView d_out, dq, dk, dv;

@@ -1,6 +1,6 @@
-// exp, tanh, sigmoid, erf and the normal tail for Highway vectors of f32: branchless, free of tables,
-// and finite where the true value is. Bounds are those that kernels_pointwise_test.cc holds them to.
-// Included once per Highway target, from inside foreach_target's loop.
+// exp, tanh, sigmoid, erf and the normal tail for Highway vectors of f32: branchless, free of
+// tables, and finite where the true value is. Bounds are those that kernels_pointwise_test.cc holds
+// them to. Included once per Highway target, from inside foreach_target's loop.
 #if defined(SOTTO_CORE_KERNELS_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SOTTO_CORE_KERNELS_MATH_INL_H_
 #undef SOTTO_CORE_KERNELS_MATH_INL_H_
@@ -18,8 +18,8 @@ namespace sotto {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// x = n ln2 + r with n an integer and |r| <= ln2 / 2. `bits` holds n in its low bits (above them lie
-// those of 1.5 * 2^23, which a shift by 23 drops). ln2 is split so that n * 355/512 is exact.
+// x = n ln2 + r with n an integer and |r| <= ln2 / 2. `bits` holds n in its low bits (above them
+// lie those of 1.5 * 2^23, which a shift by 23 drops). ln2 is split so that n * 355/512 is exact.
 template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
 HWY_INLINE void ReduceExp(D d, V x, V& r, VI& bits) {
   const V magic = hn::Set(d, 12582912.0f);
@@ -48,7 +48,8 @@ HWY_INLINE hn::Vec<D> PowerOfTwo(D d, VI bits, int bias) {
   return hn::BitCast(d, hn::Add(hn::ShiftLeft<23>(bits), hn::Set(di, bias << 23)));
 }
 
-// Relative error below 2e-7. exp(x) = 0 for x < -86.6 (where it is below 2.5e-38), infinite past 88.72.
+// Relative error below 2e-7. exp(x) = 0 for x < -86.6 (where it is below 2.5e-38), infinite
+// past 88.72.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {
   V r;
@@ -74,8 +75,8 @@ HWY_INLINE V ExpOfNegative(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -86.6f)), y);
 }
 
-// Relative error below 5e-7, absolute below 2e-7. tanh |x| = m / (m + 2), m = e^(2 |x|) - 1 computed
-// without cancellation as 2^n (e^r - 1) + (2^n - 1). Past |x| = 9.1 the value rounds to 1.
+// Relative error below 5e-7, absolute below 2e-7. tanh |x| = m / (m + 2), m = e^(2 |x|) - 1
+// computed without cancellation as 2^n (e^r - 1) + (2^n - 1). Past |x| = 9.1 the value rounds to 1.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Tanh(D d, V x) {
   const V ax = hn::Abs(x);
@@ -96,9 +97,9 @@ HWY_INLINE V Sigmoid(D d, V x) {
   return hn::Div(one, hn::Add(one, Exp(d, hn::Neg(x))));
 }
 
-// The normal distribution's upper tail Q(a) = erfc(a / sqrt 2) / 2 for a >= 0, and e = exp(-a^2 / 2):
-// Q = e R(t), t = 1 / (1 + 0.35 a), R a fit of degree 7 to the scaled Mills ratio over [0, 14] that
-// weighs relative errors by exp(-a^2 / 4). Absolute error below 8e-8.
+// The normal distribution's upper tail Q(a) = erfc(a / sqrt 2) / 2 for a >= 0, and e = exp(-a^2 /
+// 2): Q = e R(t), t = 1 / (1 + 0.35 a), R a fit of degree 7 to the scaled Mills ratio over [0, 14]
+// that weighs relative errors by exp(-a^2 / 4). Absolute error below 8e-8.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NormalTail(D d, V a, V& e) {
   const V one = hn::Set(d, 1.0f);

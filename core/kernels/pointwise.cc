@@ -11,8 +11,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/pointwise.cc"
 #include "core/kernels/targets.h"
+
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+
 #include "hwy/highway.h"
+
 #include "core/kernels/math-inl.h"
 
 // What the targets share, and what the scalar twins at the end use too.
@@ -21,11 +24,11 @@
 namespace sotto {
 namespace {
 
-constexpr int64_t kGrain = 16384;           // elements a thread takes at least: some microseconds
-constexpr int64_t kFunctionGrain = 4096;    // the same where an element costs an exponential
+constexpr int64_t kGrain = 16384;         // elements a thread takes at least: some microseconds
+constexpr int64_t kFunctionGrain = 4096;  // the same where an element costs an exponential
 constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ull;
-constexpr int64_t kColumnBlock = 64;        // columns that one task of SumRows takes
-constexpr int64_t kRowBlock = 128;          // rows summed before their sum joins the total
+constexpr int64_t kColumnBlock = 64;  // columns that one task of SumRows takes
+constexpr int64_t kRowBlock = 128;    // rows summed before their sum joins the total
 constexpr int64_t kMaxPartials = 256;
 
 // keep <=> (hash >> 40) 2^-24 >= p <=> hash >> 40 >= this.
@@ -60,7 +63,8 @@ HWY_INLINE void Map1(const float* x, float* y, int64_t begin, int64_t end, const
 }
 
 template <class F>
-HWY_INLINE void Map2(const float* a, const float* b, float* y, int64_t begin, int64_t end, const F& f) {
+HWY_INLINE void Map2(const float* a, const float* b, float* y, int64_t begin, int64_t end,
+                     const F& f) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = begin;
@@ -72,7 +76,8 @@ HWY_INLINE void Map2(const float* a, const float* b, float* y, int64_t begin, in
 }
 
 template <class F>
-HWY_INLINE void Map3(const float* a, const float* b, float* y, int64_t begin, int64_t end, const F& f) {
+HWY_INLINE void Map3(const float* a, const float* b, float* y, int64_t begin, int64_t end,
+                     const F& f) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = begin;
@@ -86,7 +91,8 @@ HWY_INLINE void Map3(const float* a, const float* b, float* y, int64_t begin, in
   }
 }
 
-// gelu_tanh(x) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3), since (1 + tanh u) / 2 is a sigmoid.
+// gelu_tanh(x) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3), since (1 + tanh u) / 2 is a
+// sigmoid.
 HWY_INLINE V TwoU(D d, V x) {
   const V cubic = hn::MulAdd(hn::Mul(x, x), hn::Set(d, 0.044715f), hn::Set(d, 1.0f));
   return hn::Mul(hn::Mul(x, hn::Set(d, 1.595769122f)), cubic);
@@ -111,7 +117,8 @@ struct GeluTanh {
   static HWY_INLINE V Slope(D d, V x0) {
     const V limit = hn::Set(d, 20.0f), one = hn::Set(d, 1.0f);
     const V x = hn::IfThenElse(hn::Gt(hn::Abs(x0), limit), hn::CopySign(limit, x0), x0);
-    // With e = exp(-|2u|): s = 1 / (1 + e) or e / (1 + e), and s (1 - s) = e / (1 + e)^2, uncancelled.
+    // With e = exp(-|2u|): s = 1 / (1 + e) or e / (1 + e), and s (1 - s) = e / (1 + e)^2,
+    // uncancelled.
     const V z = TwoU(d, x);
     const V e = ExpOfNegative(d, hn::Neg(hn::Abs(z)));
     const V r = hn::Div(one, hn::Add(one, e));
@@ -147,9 +154,7 @@ HWY_INLINE V Bell(D d, V x) {
 
 struct TanhFunction {
   static HWY_INLINE V Value(D d, V x) { return Tanh(d, x); }
-  static HWY_INLINE V Slope(D d, V x) {
-    return hn::Mul(hn::Set(d, 4.0f), Bell(d, hn::Add(x, x)));
-  }
+  static HWY_INLINE V Slope(D d, V x) { return hn::Mul(hn::Set(d, 4.0f), Bell(d, hn::Add(x, x))); }
 };
 
 struct SigmoidFunction {
@@ -166,33 +171,47 @@ void ActivateWith(const float* x, float* y, int64_t count, ThreadPool* pool) {
 }
 
 template <class F>
-void ActivateBackwardWith(const float* x, const float* dy, float* dx, int64_t count, ThreadPool* pool) {
+void ActivateBackwardWith(const float* x, const float* dy, float* dx, int64_t count,
+                          ThreadPool* pool) {
   ParallelFor(pool, count, kFunctionGrain, [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
-    Map3(x, dy, dx, begin, end, [&](V v, V g, V sum) HWY_ATTR { return hn::MulAdd(g, F::Slope(d, v), sum); });
+    Map3(x, dy, dx, begin, end,
+         [&](V v, V g, V sum) HWY_ATTR { return hn::MulAdd(g, F::Slope(d, v), sum); });
   });
 }
 
 void Activate(Activation f, const float* x, float* y, int64_t count, ThreadPool* pool) {
   switch (f) {
-    case Activation::kGelu: return ActivateWith<Gelu>(x, y, count, pool);
-    case Activation::kGeluTanh: return ActivateWith<GeluTanh>(x, y, count, pool);
-    case Activation::kRelu: return ActivateWith<Relu>(x, y, count, pool);
-    case Activation::kSilu: return ActivateWith<Silu>(x, y, count, pool);
-    case Activation::kTanh: return ActivateWith<TanhFunction>(x, y, count, pool);
-    case Activation::kSigmoid: return ActivateWith<SigmoidFunction>(x, y, count, pool);
+    case Activation::kGelu:
+      return ActivateWith<Gelu>(x, y, count, pool);
+    case Activation::kGeluTanh:
+      return ActivateWith<GeluTanh>(x, y, count, pool);
+    case Activation::kRelu:
+      return ActivateWith<Relu>(x, y, count, pool);
+    case Activation::kSilu:
+      return ActivateWith<Silu>(x, y, count, pool);
+    case Activation::kTanh:
+      return ActivateWith<TanhFunction>(x, y, count, pool);
+    case Activation::kSigmoid:
+      return ActivateWith<SigmoidFunction>(x, y, count, pool);
   }
 }
 
 void ActivateBackward(Activation f, const float* x, const float* dy, float* dx, int64_t count,
                       ThreadPool* pool) {
   switch (f) {
-    case Activation::kGelu: return ActivateBackwardWith<Gelu>(x, dy, dx, count, pool);
-    case Activation::kGeluTanh: return ActivateBackwardWith<GeluTanh>(x, dy, dx, count, pool);
-    case Activation::kRelu: return ActivateBackwardWith<Relu>(x, dy, dx, count, pool);
-    case Activation::kSilu: return ActivateBackwardWith<Silu>(x, dy, dx, count, pool);
-    case Activation::kTanh: return ActivateBackwardWith<TanhFunction>(x, dy, dx, count, pool);
-    case Activation::kSigmoid: return ActivateBackwardWith<SigmoidFunction>(x, dy, dx, count, pool);
+    case Activation::kGelu:
+      return ActivateBackwardWith<Gelu>(x, dy, dx, count, pool);
+    case Activation::kGeluTanh:
+      return ActivateBackwardWith<GeluTanh>(x, dy, dx, count, pool);
+    case Activation::kRelu:
+      return ActivateBackwardWith<Relu>(x, dy, dx, count, pool);
+    case Activation::kSilu:
+      return ActivateBackwardWith<Silu>(x, dy, dx, count, pool);
+    case Activation::kTanh:
+      return ActivateBackwardWith<TanhFunction>(x, dy, dx, count, pool);
+    case Activation::kSigmoid:
+      return ActivateBackwardWith<SigmoidFunction>(x, dy, dx, count, pool);
   }
 }
 
@@ -228,17 +247,19 @@ void MulAdd(const float* a, const float* b, float* y, int64_t count, ThreadPool*
   });
 }
 
-void AddRow(const float* x, const float* row, float* y, int64_t rows, int64_t columns, ThreadPool* pool) {
+void AddRow(const float* x, const float* row, float* y, int64_t rows, int64_t columns,
+            ThreadPool* pool) {
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns));
   ParallelFor(pool, rows, grain, [=](int64_t begin, int64_t end) HWY_ATTR {
     for (int64_t r = begin; r < end; ++r) {
-      Map2(x + r * columns, row, y + r * columns, 0, columns, [](V u, V v) HWY_ATTR { return hn::Add(u, v); });
+      Map2(x + r * columns, row, y + r * columns, 0, columns,
+           [](V u, V v) HWY_ATTR { return hn::Add(u, v); });
     }
   });
 }
 
-// Adds the sums of `vectors` x Lanes columns. Each block of rows is summed before it joins the total, so
-// that the error grows with the square root of the rows at worst.
+// Adds the sums of `vectors` x Lanes columns. Each block of rows is summed before it joins the
+// total, so that the error grows with the square root of the rows at worst.
 template <int kVectors>
 HWY_INLINE void SumColumns(const float* x, float* sum, int64_t rows, int64_t columns) {
   const D d;
@@ -255,7 +276,8 @@ HWY_INLINE void SumColumns(const float* x, float* sum, int64_t rows, int64_t col
     }
     for (int j = 0; j < kVectors; ++j) total[j] = hn::Add(total[j], part[j]);
   }
-  for (int j = 0; j < kVectors; ++j) hn::StoreU(hn::Add(total[j], hn::LoadU(d, sum + j * n)), d, sum + j * n);
+  for (int j = 0; j < kVectors; ++j)
+    hn::StoreU(hn::Add(total[j], hn::LoadU(d, sum + j * n)), d, sum + j * n);
 }
 
 void SumFewColumns(const float* x, float* sum, int64_t rows, int64_t columns, size_t count) {
@@ -264,7 +286,8 @@ void SumFewColumns(const float* x, float* sum, int64_t rows, int64_t columns, si
   for (int64_t begin = 0; begin < rows; begin += kRowBlock) {
     const int64_t end = std::min(rows, begin + kRowBlock);
     V part = hn::Zero(d);
-    for (int64_t r = begin; r < end; ++r) part = hn::Add(part, hn::LoadN(d, x + r * columns, count));
+    for (int64_t r = begin; r < end; ++r)
+      part = hn::Add(part, hn::LoadN(d, x + r * columns, count));
     total = hn::Add(total, part);
   }
   hn::StoreN(hn::Add(total, hn::LoadN(d, sum, count)), d, sum, count);
@@ -290,22 +313,24 @@ double SumSquares(const float* x, int64_t count, ThreadPool* pool) {
   const int64_t chunk = std::max<int64_t>(4096, (count + kMaxPartials - 1) / kMaxPartials);
   const int64_t chunks = (count + chunk - 1) / chunk;
   double* out = partial;
-  ParallelFor(pool, chunks, std::max<int64_t>(1, kGrain / chunk), [=](int64_t first, int64_t last) HWY_ATTR {
-    const D d;
-    const hn::Repartition<double, D> dd;
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    for (int64_t c = first; c < last; ++c) {
-      auto low = hn::Zero(dd), high = hn::Zero(dd);
-      const int64_t end = std::min(count, (c + 1) * chunk);
-      for (int64_t i = c * chunk; i < end; i += n) {
-        const V v = i + n <= end ? hn::LoadU(d, x + i) : hn::LoadN(d, x + i, static_cast<size_t>(end - i));
-        const auto a = hn::PromoteLowerTo(dd, v), b = hn::PromoteUpperTo(dd, v);
-        low = hn::MulAdd(a, a, low);
-        high = hn::MulAdd(b, b, high);
-      }
-      out[c] = hn::ReduceSum(dd, hn::Add(low, high));
-    }
-  });
+  ParallelFor(pool, chunks, std::max<int64_t>(1, kGrain / chunk),
+              [=](int64_t first, int64_t last) HWY_ATTR {
+                const D d;
+                const hn::Repartition<double, D> dd;
+                const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+                for (int64_t c = first; c < last; ++c) {
+                  auto low = hn::Zero(dd), high = hn::Zero(dd);
+                  const int64_t end = std::min(count, (c + 1) * chunk);
+                  for (int64_t i = c * chunk; i < end; i += n) {
+                    const V v = i + n <= end ? hn::LoadU(d, x + i)
+                                             : hn::LoadN(d, x + i, static_cast<size_t>(end - i));
+                    const auto a = hn::PromoteLowerTo(dd, v), b = hn::PromoteUpperTo(dd, v);
+                    low = hn::MulAdd(a, a, low);
+                    high = hn::MulAdd(b, b, high);
+                  }
+                  out[c] = hn::ReduceSum(dd, hn::Add(low, high));
+                }
+              });
   double sum = 0;
   for (int64_t c = 0; c < chunks; ++c) sum += partial[c];
   return sum;
@@ -318,11 +343,13 @@ HWY_INLINE hn::Vec<D32> DropBits(D32 d32, uint64_t seed, int64_t i) {
   const uint64_t base = seed + static_cast<uint64_t>(i) * kGolden;
 #if HWY_MAX_BYTES <= 16
   HWY_ALIGN uint32_t bits[hn::MaxLanes(d32)];
-  for (uint64_t j = 0; j < hn::Lanes(d32); ++j) bits[j] = static_cast<uint32_t>(Mix64(base + j * kGolden) >> 40);
+  for (uint64_t j = 0; j < hn::Lanes(d32); ++j)
+    bits[j] = static_cast<uint32_t>(Mix64(base + j * kGolden) >> 40);
   return hn::Load(d32, bits);
 #else
   const hn::RepartitionToWide<D32> d64;
-  const auto steps = hn::Mul(hn::Iota(d64, 1), hn::Set(d64, kGolden));  // Mix64 begins by adding one more
+  const auto steps =
+      hn::Mul(hn::Iota(d64, 1), hn::Set(d64, kGolden));  // Mix64 begins by adding one more
   const auto mix = [&](uint64_t from) HWY_ATTR {
     auto x = hn::Add(hn::Set(d64, from), steps);
     x = hn::Mul(hn::Xor(x, hn::ShiftRight<30>(x)), hn::Set(d64, 0xBF58476D1CE4E5B9ull));
@@ -357,13 +384,15 @@ void Dropout(const float* x, float p, uint64_t seed, float* y, int64_t count, Th
         hn::StoreU(hn::IfThenElseZero(mask, hn::Mul(hn::LoadU(d, x + i), kept)), d, y + i);
       } else {
         const size_t rest = static_cast<size_t>(m);
-        hn::StoreN(hn::IfThenElseZero(mask, hn::Mul(hn::LoadN(d, x + i, rest), kept)), d, y + i, rest);
+        hn::StoreN(hn::IfThenElseZero(mask, hn::Mul(hn::LoadN(d, x + i, rest), kept)), d, y + i,
+                   rest);
       }
     });
   });
 }
 
-void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count, ThreadPool* pool) {
+void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count,
+                     ThreadPool* pool) {
   ParallelFor(pool, count, kFunctionGrain, [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
@@ -424,7 +453,8 @@ void Axpy(const float* x, float factor, float* y, int64_t count, ThreadPool* poo
 void MulAdd(const float* a, const float* b, float* y, int64_t count, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(MulAdd)(a, b, y, count, pool);
 }
-void AddRow(const float* x, const float* row, float* y, int64_t rows, int64_t columns, ThreadPool* pool) {
+void AddRow(const float* x, const float* row, float* y, int64_t rows, int64_t columns,
+            ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(AddRow)(x, row, y, rows, columns, pool);
 }
 void SumRows(const float* x, float* sum, int64_t rows, int64_t columns, ThreadPool* pool) {
@@ -436,7 +466,8 @@ double SumSquares(const float* x, int64_t count, ThreadPool* pool) {
 void Dropout(const float* x, float p, uint64_t seed, float* y, int64_t count, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Dropout)(x, p, seed, y, count, pool);
 }
-void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count, ThreadPool* pool) {
+void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count,
+                     ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(DropoutBackward)(dy, p, seed, dx, count, pool);
 }
 
@@ -455,13 +486,18 @@ double SigmoidOf(double x) { return 1 / (1 + std::exp(-x)); }
 float Activate(Activation f, float x0) {
   const double x = x0;
   switch (f) {
-    case Activation::kGelu: return static_cast<float>(x * 0.5 * std::erfc(-x * kInvSqrt2));
+    case Activation::kGelu:
+      return static_cast<float>(x * 0.5 * std::erfc(-x * kInvSqrt2));
     case Activation::kGeluTanh:
       return static_cast<float>(x * SigmoidOf(2 * kSqrt2OverPi * (x + 0.044715 * x * x * x)));
-    case Activation::kRelu: return x0 > 0 ? x0 : 0;
-    case Activation::kSilu: return static_cast<float>(x * SigmoidOf(x));
-    case Activation::kTanh: return static_cast<float>(std::tanh(x));
-    case Activation::kSigmoid: return static_cast<float>(SigmoidOf(x));
+    case Activation::kRelu:
+      return x0 > 0 ? x0 : 0;
+    case Activation::kSilu:
+      return static_cast<float>(x * SigmoidOf(x));
+    case Activation::kTanh:
+      return static_cast<float>(std::tanh(x));
+    case Activation::kSigmoid:
+      return static_cast<float>(SigmoidOf(x));
   }
   return 0;
 }
@@ -470,12 +506,15 @@ float ActivateDerivative(Activation f, float x0) {
   const double x = x0;
   switch (f) {
     case Activation::kGelu:
-      return static_cast<float>(0.5 * std::erfc(-x * kInvSqrt2) + x * kInvSqrt2Pi * std::exp(-x * x / 2));
+      return static_cast<float>(0.5 * std::erfc(-x * kInvSqrt2) +
+                                x * kInvSqrt2Pi * std::exp(-x * x / 2));
     case Activation::kGeluTanh: {
       const double s = SigmoidOf(2 * kSqrt2OverPi * (x + 0.044715 * x * x * x));
-      return static_cast<float>(s + x * s * (1 - s) * 2 * kSqrt2OverPi * (1 + 3 * 0.044715 * x * x));
+      return static_cast<float>(s +
+                                x * s * (1 - s) * 2 * kSqrt2OverPi * (1 + 3 * 0.044715 * x * x));
     }
-    case Activation::kRelu: return x0 > 0 ? 1 : 0;
+    case Activation::kRelu:
+      return x0 > 0 ? 1 : 0;
     case Activation::kSilu: {
       const double s = SigmoidOf(x);
       return static_cast<float>(s * (1 + x * (1 - s)));

@@ -24,7 +24,8 @@ void Activate(Activation f, const float* x, float* y, int64_t count, ThreadPool*
 void ActivateBackward(Activation f, const float* x, const float* dy, float* dx, int64_t count,
                       ThreadPool* pool);
 
-void Add(const float* a, const float* b, float* y, int64_t count, ThreadPool* pool);  // y may be a or b
+void Add(const float* a, const float* b, float* y, int64_t count,
+         ThreadPool* pool);  // y may be a or b
 void Mul(const float* a, const float* b, float* y, int64_t count, ThreadPool* pool);
 void Scale(const float* x, float factor, float* y, int64_t count, ThreadPool* pool);
 // y += factor x
@@ -32,18 +33,20 @@ void Axpy(const float* x, float factor, float* y, int64_t count, ThreadPool* poo
 // y += a b
 void MulAdd(const float* a, const float* b, float* y, int64_t count, ThreadPool* pool);
 // y[r, c] = x[r, c] + row[c]
-void AddRow(const float* x, const float* row, float* y, int64_t rows, int64_t columns, ThreadPool* pool);
+void AddRow(const float* x, const float* row, float* y, int64_t rows, int64_t columns,
+            ThreadPool* pool);
 // sum[c] += sum_r x[r, c]; the same result for any number of threads.
 void SumRows(const float* x, float* sum, int64_t rows, int64_t columns, ThreadPool* pool);
 // The sum of squares in double, the same for any number of threads.
 double SumSquares(const float* x, int64_t count, ThreadPool* pool);
 
-// Inverted dropout: y[i] = keep_i ? x[i] / (1 - p) : 0, where keep_i is a pure function of (seed, i),
-// (Mix64(seed + i * 0x9E3779B97F4A7C15) >> 40) * 2^-24 >= p with core/base/random.h's Mix64, so that the
-// backward pass needs no stored mask.
+// Inverted dropout: y[i] = keep_i ? x[i] / (1 - p) : 0, where keep_i is a pure function of (seed,
+// i), (Mix64(seed + i * 0x9E3779B97F4A7C15) >> 40) * 2^-24 >= p with core/base/random.h's Mix64, so
+// that the backward pass needs no stored mask.
 void Dropout(const float* x, float p, uint64_t seed, float* y, int64_t count, ThreadPool* pool);
 // dx[i] += keep_i ? dy[i] / (1 - p) : 0
-void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count, ThreadPool* pool);
+void DropoutBackward(const float* dy, float p, uint64_t seed, float* dx, int64_t count,
+                     ThreadPool* pool);
 
 namespace scalar {
 float Activate(Activation f, float x);            // in double inside

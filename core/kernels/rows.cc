@@ -12,8 +12,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/rows.cc"
 #include "core/kernels/targets.h"
+
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+
 #include "hwy/highway.h"
+
 #include "core/kernels/math-inl.h"
 
 // What the targets share.
@@ -22,13 +25,15 @@
 namespace sotto {
 namespace {
 
-constexpr int64_t kGrain = 8192;         // elements a thread takes at least
-constexpr int64_t kColumnBlock = 64;     // columns that one task of a reduction over rows takes
-constexpr int64_t kRowBlock = 128;       // rows summed before their sum joins the total
+constexpr int64_t kGrain = 8192;      // elements a thread takes at least
+constexpr int64_t kColumnBlock = 64;  // columns that one task of a reduction over rows takes
+constexpr int64_t kRowBlock = 128;    // rows summed before their sum joins the total
 constexpr int64_t kMaxPartials = 256;
 
 // Rows a thread takes at least.
-int64_t RowGrain(int64_t columns) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns)); }
+int64_t RowGrain(int64_t columns) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, columns));
+}
 
 // CrossEntropy's part of the sum for one fixed chunk of rows.
 struct LossPart {
@@ -48,7 +53,8 @@ namespace {
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// Calls f(i, lanes) over [0, count): whole vectors first, then the rest with fewer lanes than a vector has.
+// Calls f(i, lanes) over [0, count): whole vectors first, then the rest with fewer lanes than a
+// vector has.
 template <class F>
 HWY_INLINE void ForVectors(int64_t count, const F& f) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
@@ -71,8 +77,8 @@ HWY_INLINE void Store(V v, float* p, size_t lanes) {
   }
 }
 
-// sum_i f(i, lanes), whose lanes past `lanes` must be 0, in four accumulators that hide the latency of
-// an addition and lose less to rounding than one would.
+// sum_i f(i, lanes), whose lanes past `lanes` must be 0, in four accumulators that hide the latency
+// of an addition and lose less to rounding than one would.
 template <class F>
 HWY_INLINE float Sum(int64_t count, const F& f) {
   const D d;
@@ -135,13 +141,13 @@ void SoftmaxRow(const float* x, float* y, int64_t columns) {
   const D d;
   const float max = RowMax(x, columns);
   if (max == -std::numeric_limits<float>::infinity()) {
-    for (int64_t c = 0; c < columns; ++c) y[c] = x[c] == max ? 0.0f : x[c];  // all -inf, but for NaN
+    for (int64_t c = 0; c < columns; ++c)
+      y[c] = x[c] == max ? 0.0f : x[c];  // all -inf, but for NaN
     return;
   }
   const V inverse = hn::Set(d, 1.0f / ExpRow(x, max, y, columns));
-  ForVectors(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-    Store(hn::Mul(Load(y + i, lanes), inverse), y + i, lanes);
-  });
+  ForVectors(columns, [&](int64_t i, size_t lanes)
+                          HWY_ATTR { Store(hn::Mul(Load(y + i, lanes), inverse), y + i, lanes); });
 }
 
 void Softmax(const float* x, float* y, int64_t rows, int64_t columns, ThreadPool* pool) {
@@ -150,7 +156,8 @@ void Softmax(const float* x, float* y, int64_t rows, int64_t columns, ThreadPool
   });
 }
 
-void SoftmaxBackward(const float* y, const float* dy, float* dx, int64_t rows, int64_t columns, ThreadPool* pool) {
+void SoftmaxBackward(const float* y, const float* dy, float* dx, int64_t rows, int64_t columns,
+                     ThreadPool* pool) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     for (int64_t r = begin; r < end; ++r) {
@@ -158,8 +165,8 @@ void SoftmaxBackward(const float* y, const float* dy, float* dx, int64_t rows, i
       const float* gr = dy + r * columns;
       float* out = dx + r * columns;
       const V dot = hn::Set(d, Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-        return hn::Mul(Load(yr + i, lanes), Load(gr + i, lanes));
-      }));
+                              return hn::Mul(Load(yr + i, lanes), Load(gr + i, lanes));
+                            }));
       ForVectors(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
         const V g = hn::Sub(Load(gr + i, lanes), dot);
         Store(hn::MulAdd(Load(yr + i, lanes), g, Load(out + i, lanes)), out + i, lanes);
@@ -169,12 +176,13 @@ void SoftmaxBackward(const float* y, const float* dy, float* dx, int64_t rows, i
 }
 
 HWY_INLINE float Mean(const float* x, int64_t columns) {
-  const float sum = Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR { return Load(x + i, lanes); });
+  const float sum =
+      Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR { return Load(x + i, lanes); });
   return sum / static_cast<float>(columns);
 }
 
-void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y, float* mean,
-               float* rstd, int64_t rows, int64_t columns, ThreadPool* pool) {
+void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y,
+               float* mean, float* rstd, int64_t rows, int64_t columns, ThreadPool* pool) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     for (int64_t r = begin; r < end; ++r) {
@@ -192,7 +200,8 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
       ForVectors(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
         const V normal = hn::Mul(hn::Sub(Load(xr + i, lanes), m), s);
         const V w = Load(weight + i, lanes);
-        Store(bias != nullptr ? hn::MulAdd(normal, w, Load(bias + i, lanes)) : hn::Mul(normal, w), yr + i, lanes);
+        Store(bias != nullptr ? hn::MulAdd(normal, w, Load(bias + i, lanes)) : hn::Mul(normal, w),
+              yr + i, lanes);
       });
       if (mean != nullptr) mean[r] = mu;
       if (rstd != nullptr) rstd[r] = scale;
@@ -200,8 +209,8 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
   });
 }
 
-void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd, int64_t rows,
-             int64_t columns, ThreadPool* pool) {
+void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd,
+             int64_t rows, int64_t columns, ThreadPool* pool) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     for (int64_t r = begin; r < end; ++r) {
@@ -222,9 +231,11 @@ void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float
 }
 
 // Both norms' gradient by row. With n = (x - mean) rstd and g = dy w:
-//   dx += rstd (g - [mean(g)] - n mean(g n)), where the bracket and the mean of x are the layer norm's.
-void NormInputGradient(const float* x, const float* weight, const float* mean, const float* rstd, const float* dy,
-                       float* dx, int64_t rows, int64_t columns, ThreadPool* pool) {
+//   dx += rstd (g - [mean(g)] - n mean(g n)), where the bracket and the mean of x are the layer
+//   norm's.
+void NormInputGradient(const float* x, const float* weight, const float* mean, const float* rstd,
+                       const float* dy, float* dx, int64_t rows, int64_t columns,
+                       ThreadPool* pool) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     const float inverse = 1.0f / static_cast<float>(columns);
@@ -234,12 +245,15 @@ void NormInputGradient(const float* x, const float* weight, const float* mean, c
       float* out = dx + r * columns;
       const V m = hn::Set(d, mean != nullptr ? mean[r] : 0.0f), s = hn::Set(d, rstd[r]);
       const V dot = hn::Set(d, inverse * Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-        const V g = hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
-        return hn::Mul(g, hn::Mul(hn::Sub(Load(xr + i, lanes), m), s));
-      }));
-      const V flat = mean == nullptr ? hn::Zero(d) : hn::Set(d, inverse * Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-        return hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
-      }));
+                                 const V g = hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
+                                 return hn::Mul(g, hn::Mul(hn::Sub(Load(xr + i, lanes), m), s));
+                               }));
+      const V flat =
+          mean == nullptr
+              ? hn::Zero(d)
+              : hn::Set(d, inverse * Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
+                             return hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
+                           }));
       ForVectors(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
         const V g = hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
         const V normal = hn::Mul(hn::Sub(Load(xr + i, lanes), m), s);
@@ -250,10 +264,12 @@ void NormInputGradient(const float* x, const float* weight, const float* mean, c
   });
 }
 
-// dweight += sum_r dy n and dbias += sum_r dy over `kVectors` vectors of columns, in blocks of rows.
+// dweight += sum_r dy n and dbias += sum_r dy over `kVectors` vectors of columns, in blocks of
+// rows.
 template <int kVectors>
-HWY_INLINE void NormColumns(const float* x, const float* mean, const float* rstd, const float* dy, float* dweight,
-                            float* dbias, int64_t rows, int64_t columns, size_t lanes) {
+HWY_INLINE void NormColumns(const float* x, const float* mean, const float* rstd, const float* dy,
+                            float* dweight, float* dbias, int64_t rows, int64_t columns,
+                            size_t lanes) {
   const D d;
   const size_t n = hn::Lanes(d);
   V w_total[kVectors], b_total[kVectors];
@@ -277,14 +293,17 @@ HWY_INLINE void NormColumns(const float* x, const float* mean, const float* rstd
     }
   }
   for (int j = 0; j < kVectors; ++j) {
-    if (dweight != nullptr) Store(hn::Add(Load(dweight + j * n, lanes), w_total[j]), dweight + j * n, lanes);
-    if (dbias != nullptr) Store(hn::Add(Load(dbias + j * n, lanes), b_total[j]), dbias + j * n, lanes);
+    if (dweight != nullptr)
+      Store(hn::Add(Load(dweight + j * n, lanes), w_total[j]), dweight + j * n, lanes);
+    if (dbias != nullptr)
+      Store(hn::Add(Load(dbias + j * n, lanes), b_total[j]), dbias + j * n, lanes);
   }
 }
 
 // Threads split the columns, so that each sum is made by one of them in the order of the rows.
-void NormParameterGradients(const float* x, const float* mean, const float* rstd, const float* dy, float* dweight,
-                            float* dbias, int64_t rows, int64_t columns, ThreadPool* pool) {
+void NormParameterGradients(const float* x, const float* mean, const float* rstd, const float* dy,
+                            float* dweight, float* dbias, int64_t rows, int64_t columns,
+                            ThreadPool* pool) {
   if (rows <= 0) return;
   const int64_t blocks = (columns + kColumnBlock - 1) / kColumnBlock;
   const int64_t grain = std::max<int64_t>(1, kGrain / (rows * kColumnBlock));
@@ -304,22 +323,26 @@ void NormParameterGradients(const float* x, const float* mean, const float* rstd
   });
 }
 
-void LayerNormBackward(const float* x, const float* weight, const float* mean, const float* rstd, const float* dy,
-                       float* dx, float* dweight, float* dbias, int64_t rows, int64_t columns, ThreadPool* pool) {
+void LayerNormBackward(const float* x, const float* weight, const float* mean, const float* rstd,
+                       const float* dy, float* dx, float* dweight, float* dbias, int64_t rows,
+                       int64_t columns, ThreadPool* pool) {
   if (dx != nullptr) NormInputGradient(x, weight, mean, rstd, dy, dx, rows, columns, pool);
   if (dweight != nullptr || dbias != nullptr) {
     NormParameterGradients(x, mean, rstd, dy, dweight, dbias, rows, columns, pool);
   }
 }
 
-void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy, float* dx,
-                     float* dweight, int64_t rows, int64_t columns, ThreadPool* pool) {
+void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy,
+                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool) {
   if (dx != nullptr) NormInputGradient(x, weight, nullptr, rstd, dy, dx, rows, columns, pool);
-  if (dweight != nullptr) NormParameterGradients(x, nullptr, rstd, dy, dweight, nullptr, rows, columns, pool);
+  if (dweight != nullptr)
+    NormParameterGradients(x, nullptr, rstd, dy, dweight, nullptr, rows, columns, pool);
 }
 
-// The loss of one row; dx, when not null, becomes factor (softmax(x) - s / columns - (1 - s) [c = target]).
-double CrossEntropyRow(const float* x, int32_t target, float smoothing, float factor, float* dx, int64_t columns) {
+// The loss of one row; dx, when not null, becomes factor (softmax(x) - s / columns - (1 - s) [c =
+// target]).
+double CrossEntropyRow(const float* x, int32_t target, float smoothing, float factor, float* dx,
+                       int64_t columns) {
   const D d;
   const float max = RowMax(x, columns);
   const float picked = x[target];
@@ -328,9 +351,11 @@ double CrossEntropyRow(const float* x, int32_t target, float smoothing, float fa
     // Relative to the maximum, so that a common offset of the logits costs no digits.
     const V m = hn::Set(d, max);
     mean = static_cast<double>(max) + Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-      const V v = hn::Sub(Load(x + i, lanes), m);
-      return HWY_UNLIKELY(lanes != hn::Lanes(d)) ? hn::IfThenElseZero(hn::FirstN(d, lanes), v) : v;
-    }) / static_cast<double>(columns);
+                                        const V v = hn::Sub(Load(x + i, lanes), m);
+                                        return HWY_UNLIKELY(lanes != hn::Lanes(d))
+                                                   ? hn::IfThenElseZero(hn::FirstN(d, lanes), v)
+                                                   : v;
+                                      }) / static_cast<double>(columns);
   }
   const float sum = dx != nullptr ? ExpRow(x, max, dx, columns) : SumExpRow(x, max, columns);
   const double lse = static_cast<double>(max) + std::log(static_cast<double>(sum));
@@ -348,8 +373,9 @@ double CrossEntropyRow(const float* x, int32_t target, float smoothing, float fa
   return loss;
 }
 
-double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing, float factor, float* dx,
-                    int64_t rows, int64_t columns, int64_t* counted, ThreadPool* pool) {
+double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing,
+                    float factor, float* dx, int64_t rows, int64_t columns, int64_t* counted,
+                    ThreadPool* pool) {
   // Fixed chunks of rows, whose sums are added in order.
   LossPart parts[kMaxPartials];
   LossPart* const part = parts;
@@ -376,7 +402,8 @@ double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, floa
 }
 
 // Threads split the columns: rows that share an id add in order.
-void ScatterAdd(const int32_t* ids, const float* dy, float* dtable, int64_t rows, int64_t columns, ThreadPool* pool) {
+void ScatterAdd(const int32_t* ids, const float* dy, float* dtable, int64_t rows, int64_t columns,
+                ThreadPool* pool) {
   if (rows <= 0) return;
   const int64_t blocks = (columns + kColumnBlock - 1) / kColumnBlock;
   const int64_t grain = std::max<int64_t>(1, kGrain / (rows * kColumnBlock));
@@ -392,8 +419,8 @@ void ScatterAdd(const int32_t* ids, const float* dy, float* dtable, int64_t rows
   });
 }
 
-void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y, int64_t tokens, int64_t heads,
-            int64_t dim, int64_t rotary, ThreadPool* pool) {
+void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y,
+            int64_t tokens, int64_t heads, int64_t dim, int64_t rotary, ThreadPool* pool) {
   ParallelFor(pool, tokens, RowGrain(heads * dim), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     const V sign = hn::Set(d, inverse ? -1.0f : 1.0f);
@@ -404,25 +431,29 @@ void Rotary(const float* x, const float* cos, const float* sin, bool inverse, fl
         float* to = y + (t * heads + h) * dim;
         ForVectors(half, [&](int64_t i, size_t lanes) HWY_ATTR {
           const V a = Load(from + i, lanes), b = Load(from + half + i, lanes);
-          const V c = Load(cos + t * half + i, lanes), s = hn::Mul(Load(sin + t * half + i, lanes), sign);
+          const V c = Load(cos + t * half + i, lanes),
+                  s = hn::Mul(Load(sin + t * half + i, lanes), sign);
           Store(hn::NegMulAdd(b, s, hn::Mul(a, c)), to + i, lanes);
           Store(hn::MulAdd(a, s, hn::Mul(b, c)), to + half + i, lanes);
         });
         if (to != from && 2 * half < dim) {
-          std::memcpy(to + 2 * half, from + 2 * half, static_cast<size_t>(dim - 2 * half) * sizeof(float));
+          std::memcpy(to + 2 * half, from + 2 * half,
+                      static_cast<size_t>(dim - 2 * half) * sizeof(float));
         }
       }
     }
   });
 }
 
-void AdamW(const AdamWArgs& args, const float* grad, float* m, float* v, float* w, int64_t count, ThreadPool* pool) {
+void AdamW(const AdamWArgs& args, const float* grad, float* m, float* v, float* w, int64_t count,
+           ThreadPool* pool) {
   const AdamWArgs a = args;
   ParallelFor(pool, count, kGrain, [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     const V beta1 = hn::Set(d, a.beta1), beta2 = hn::Set(d, a.beta2), clip = hn::Set(d, a.clip);
     const V rest1 = hn::Set(d, 1.0f - a.beta1), rest2 = hn::Set(d, 1.0f - a.beta2);
-    const V c1 = hn::Set(d, 1.0f / a.c1), c2 = hn::Set(d, 1.0f / a.c2), epsilon = hn::Set(d, a.epsilon);
+    const V c1 = hn::Set(d, 1.0f / a.c1), c2 = hn::Set(d, 1.0f / a.c2),
+            epsilon = hn::Set(d, a.epsilon);
     const V rate = hn::Set(d, a.lr), shrink = hn::Set(d, a.lr * a.decay);
     ForVectors(end - begin, [&](int64_t j, size_t lanes) HWY_ATTR {
       const int64_t i = begin + j;
@@ -459,41 +490,49 @@ HWY_EXPORT(AdamW);
 void Softmax(const float* x, float* y, int64_t rows, int64_t columns, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Softmax)(x, y, rows, columns, pool);
 }
-void SoftmaxBackward(const float* y, const float* dy, float* dx, int64_t rows, int64_t columns, ThreadPool* pool) {
+void SoftmaxBackward(const float* y, const float* dy, float* dx, int64_t rows, int64_t columns,
+                     ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(SoftmaxBackward)(y, dy, dx, rows, columns, pool);
 }
-void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y, float* mean,
-               float* rstd, int64_t rows, int64_t columns, ThreadPool* pool) {
+void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y,
+               float* mean, float* rstd, int64_t rows, int64_t columns, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(LayerNorm)(x, weight, bias, epsilon, y, mean, rstd, rows, columns, pool);
 }
-void LayerNormBackward(const float* x, const float* weight, const float* mean, const float* rstd, const float* dy,
-                       float* dx, float* dweight, float* dbias, int64_t rows, int64_t columns, ThreadPool* pool) {
-  HWY_DYNAMIC_DISPATCH(LayerNormBackward)(x, weight, mean, rstd, dy, dx, dweight, dbias, rows, columns, pool);
+void LayerNormBackward(const float* x, const float* weight, const float* mean, const float* rstd,
+                       const float* dy, float* dx, float* dweight, float* dbias, int64_t rows,
+                       int64_t columns, ThreadPool* pool) {
+  HWY_DYNAMIC_DISPATCH(LayerNormBackward)(x, weight, mean, rstd, dy, dx, dweight, dbias, rows,
+                                          columns, pool);
 }
-void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd, int64_t rows,
-             int64_t columns, ThreadPool* pool) {
+void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd,
+             int64_t rows, int64_t columns, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, epsilon, y, rstd, rows, columns, pool);
 }
-void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy, float* dx,
-                     float* dweight, int64_t rows, int64_t columns, ThreadPool* pool) {
+void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy,
+                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(RmsNormBackward)(x, weight, rstd, dy, dx, dweight, rows, columns, pool);
 }
-double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing, float factor, float* dx,
-                    int64_t rows, int64_t columns, int64_t* counted, ThreadPool* pool) {
-  return HWY_DYNAMIC_DISPATCH(CrossEntropy)(x, targets, ignore, smoothing, factor, dx, rows, columns, counted, pool);
+double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing,
+                    float factor, float* dx, int64_t rows, int64_t columns, int64_t* counted,
+                    ThreadPool* pool) {
+  return HWY_DYNAMIC_DISPATCH(CrossEntropy)(x, targets, ignore, smoothing, factor, dx, rows,
+                                            columns, counted, pool);
 }
-void ScatterAdd(const int32_t* ids, const float* dy, float* dtable, int64_t rows, int64_t columns, ThreadPool* pool) {
+void ScatterAdd(const int32_t* ids, const float* dy, float* dtable, int64_t rows, int64_t columns,
+                ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(ScatterAdd)(ids, dy, dtable, rows, columns, pool);
 }
-void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y, int64_t tokens, int64_t heads,
-            int64_t dim, int64_t rotary, ThreadPool* pool) {
+void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y,
+            int64_t tokens, int64_t heads, int64_t dim, int64_t rotary, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Rotary)(x, cos, sin, inverse, y, tokens, heads, dim, rotary, pool);
 }
-void AdamW(const AdamWArgs& args, const float* grad, float* m, float* v, float* w, int64_t count, ThreadPool* pool) {
+void AdamW(const AdamWArgs& args, const float* grad, float* m, float* v, float* w, int64_t count,
+           ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(AdamW)(args, grad, m, v, w, count, pool);
 }
 
-void Gather(const float* table, const int32_t* ids, float* y, int64_t rows, int64_t columns, ThreadPool* pool) {
+void Gather(const float* table, const int32_t* ids, float* y, int64_t rows, int64_t columns,
+            ThreadPool* pool) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       std::memcpy(y + r * columns, table + static_cast<int64_t>(ids[r]) * columns,
@@ -510,17 +549,20 @@ void Softmax(const float* x, float* y, int64_t rows, int64_t columns) {
     double sum = 0;
     for (int64_t c = 0; c < columns; ++c) sum += std::exp(static_cast<double>(x[c]) - max);
     for (int64_t c = 0; c < columns; ++c) {
-      y[c] = std::isinf(max) && max < 0 ? 0 : static_cast<float>(std::exp(static_cast<double>(x[c]) - max) / sum);
+      y[c] = std::isinf(max) && max < 0
+                 ? 0
+                 : static_cast<float>(std::exp(static_cast<double>(x[c]) - max) / sum);
     }
   }
 }
 
-void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t rows,
-               int64_t columns) {
+void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y,
+               int64_t rows, int64_t columns) {
   for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
     double mean = 0, variance = 0;
     for (int64_t c = 0; c < columns; ++c) mean += x[c] / static_cast<double>(columns);
-    for (int64_t c = 0; c < columns; ++c) variance += (x[c] - mean) * (x[c] - mean) / static_cast<double>(columns);
+    for (int64_t c = 0; c < columns; ++c)
+      variance += (x[c] - mean) * (x[c] - mean) / static_cast<double>(columns);
     const double rstd = 1 / std::sqrt(variance + epsilon);
     for (int64_t c = 0; c < columns; ++c) {
       y[c] = static_cast<float>((x[c] - mean) * rstd * weight[c] + (bias != nullptr ? bias[c] : 0));
@@ -528,17 +570,19 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
   }
 }
 
-void RmsNorm(const float* x, const float* weight, float epsilon, float* y, int64_t rows, int64_t columns) {
+void RmsNorm(const float* x, const float* weight, float epsilon, float* y, int64_t rows,
+             int64_t columns) {
   for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
     double square = 0;
-    for (int64_t c = 0; c < columns; ++c) square += static_cast<double>(x[c]) * x[c] / static_cast<double>(columns);
+    for (int64_t c = 0; c < columns; ++c)
+      square += static_cast<double>(x[c]) * x[c] / static_cast<double>(columns);
     const double rstd = 1 / std::sqrt(square + epsilon);
     for (int64_t c = 0; c < columns; ++c) y[c] = static_cast<float>(x[c] * rstd * weight[c]);
   }
 }
 
-double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing, float factor, float* dx,
-                    int64_t rows, int64_t columns, int64_t* counted) {
+double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing,
+                    float factor, float* dx, int64_t rows, int64_t columns, int64_t* counted) {
   double loss = 0;
   *counted = 0;
   for (int64_t r = 0; r < rows; ++r, x += columns) {
@@ -559,14 +603,15 @@ double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, floa
     *counted += 1;
     for (int64_t c = 0; out != nullptr && c < columns; ++c) {
       const double hit = c == targets[r] ? 1.0 - smoothing : 0.0;
-      out[c] = static_cast<float>(factor * (std::exp(x[c] - lse) - smoothing / static_cast<double>(columns) - hit));
+      out[c] = static_cast<float>(
+          factor * (std::exp(x[c] - lse) - smoothing / static_cast<double>(columns) - hit));
     }
   }
   return loss;
 }
 
-void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y, int64_t tokens, int64_t heads,
-            int64_t dim, int64_t rotary) {
+void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y,
+            int64_t tokens, int64_t heads, int64_t dim, int64_t rotary) {
   const int64_t half = rotary / 2;
   for (int64_t row = 0; row < tokens * heads; ++row) {
     const float* from = x + row * dim;
@@ -584,11 +629,13 @@ void Rotary(const float* x, const float* cos, const float* sin, bool inverse, fl
 void AdamW(const AdamWArgs& args, const float* grad, float* m, float* v, float* w, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     const double g = static_cast<double>(args.clip) * grad[i];
-    const double mi = args.beta1 * m[i] + (1.0 - args.beta1) * g, vi = args.beta2 * v[i] + (1.0 - args.beta2) * g * g;
+    const double mi = args.beta1 * m[i] + (1.0 - args.beta1) * g,
+                 vi = args.beta2 * v[i] + (1.0 - args.beta2) * g * g;
     m[i] = static_cast<float>(mi);
     v[i] = static_cast<float>(vi);
-    w[i] = static_cast<float>(w[i] - args.lr * (mi / args.c1 / (std::sqrt(vi / args.c2) + args.epsilon) +
-                                                args.decay * w[i]));
+    w[i] = static_cast<float>(
+        w[i] -
+        args.lr * (mi / args.c1 / (std::sqrt(vi / args.c2) + args.epsilon) + args.decay * w[i]));
   }
 }
 

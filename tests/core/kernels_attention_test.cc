@@ -32,9 +32,10 @@ struct Case {
   float softcap = 0, spread = 1;
 
   std::string Name() const {
-    return "b" + std::to_string(batch) + " h" + std::to_string(heads) + "/" + std::to_string(kv_heads) + " q" +
-           std::to_string(queries) + " k" + std::to_string(keys) + " d" + std::to_string(dim) + (causal ? " causal" : "") +
-           (masked ? " masked" : "") + (biased ? " biased" : "") + " w" + std::to_string(window) + " cap" +
+    return "b" + std::to_string(batch) + " h" + std::to_string(heads) + "/" +
+           std::to_string(kv_heads) + " q" + std::to_string(queries) + " k" + std::to_string(keys) +
+           " d" + std::to_string(dim) + (causal ? " causal" : "") + (masked ? " masked" : "") +
+           (biased ? " biased" : "") + " w" + std::to_string(window) + " cap" +
            std::to_string(softcap);
   }
 };
@@ -57,7 +58,8 @@ struct Problem {
       Random random(6);
       mask.resize(c.batch * c.keys);
       for (uint8_t& m : mask) m = random.NextBelow(4) != 0;
-      std::fill_n(mask.end() - c.keys, (c.keys + 1) / 2, uint8_t{0});  // the last batch sees nothing early on
+      std::fill_n(mask.end() - c.keys, (c.keys + 1) / 2,
+                  uint8_t{0});  // the last batch sees nothing early on
     }
     out.assign(q.size(), 77.0f);
     lse.assign(c.batch * c.heads * c.queries, 77.0f);
@@ -66,7 +68,9 @@ struct Problem {
     d_bias.assign(c.heads * c.queries * c.keys, 1.0f);
   }
 
-  int64_t Size(int64_t tokens, int64_t heads) const { return 1 + c.batch * tokens * heads * (c.dim + 1); }
+  int64_t Size(int64_t tokens, int64_t heads) const {
+    return 1 + c.batch * tokens * heads * (c.dim + 1);
+  }
   HeadsView View(Floats& data, int64_t tokens, int64_t heads) const {
     const int64_t row = c.dim + 1;
     if (c.heads_first) return {data.data() + 1, heads * tokens * row, row, tokens * row};
@@ -98,21 +102,40 @@ struct Problem {
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (int64_t n = 1; n <= 70; ++n) cases.push_back({.queries = n, .keys = 71 - n, .dim = 1 + n % 9});
+  for (int64_t n = 1; n <= 70; ++n)
+    cases.push_back({.queries = n, .keys = 71 - n, .dim = 1 + n % 9});
   for (int64_t dim = 1; dim <= 70; ++dim) cases.push_back({.queries = 17, .keys = 19, .dim = dim});
   for (const int64_t queries : {1, 2, 5, 33, 64, 70}) {
     for (const bool masked : {false, true}) {
       for (const bool biased : {false, true}) {
         for (const float cap : {0.0f, 2.0f}) {
-          cases.push_back({.batch = 2, .heads = 4, .kv_heads = 2, .queries = queries, .keys = 70, .dim = 16, .causal = true,
-                           .masked = masked, .biased = biased, .heads_first = masked, .softcap = cap});
+          cases.push_back({.batch = 2,
+                           .heads = 4,
+                           .kv_heads = 2,
+                           .queries = queries,
+                           .keys = 70,
+                           .dim = 16,
+                           .causal = true,
+                           .masked = masked,
+                           .biased = biased,
+                           .heads_first = masked,
+                           .softcap = cap});
         }
       }
     }
-    cases.push_back({.heads = 3, .kv_heads = 1, .queries = queries, .keys = 150, .dim = 8, .causal = true, .window = 9});
+    cases.push_back({.heads = 3,
+                     .kv_heads = 1,
+                     .queries = queries,
+                     .keys = 150,
+                     .dim = 8,
+                     .causal = true,
+                     .window = 9});
     cases.push_back({.queries = queries, .keys = 150, .dim = 24, .causal = true, .window = 1});
     cases.push_back({.queries = queries, .keys = queries, .dim = 64, .causal = true});
-    cases.push_back({.queries = queries + 3, .keys = queries, .dim = 4, .causal = true});  // the first see nothing
+    cases.push_back({.queries = queries + 3,
+                     .keys = queries,
+                     .dim = 4,
+                     .causal = true});  // the first see nothing
     cases.push_back({.queries = queries, .keys = 200, .dim = 32, .spread = 30});
   }
   return cases;
@@ -122,7 +145,8 @@ void ExpectNear(const Floats& got, const Floats& want, float tolerance, const ch
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
     if (got[i] == want[i]) continue;  // infinities too
-    ASSERT_NEAR(got[i], want[i], tolerance * std::max(1.0f, std::abs(want[i]))) << what << " at " << i << " of " << got.size();
+    ASSERT_NEAR(got[i], want[i], tolerance * std::max(1.0f, std::abs(want[i])))
+        << what << " at " << i << " of " << got.size();
   }
 }
 
@@ -132,7 +156,8 @@ TEST(AttentionKernels, MatchTheirTwinInEveryArrangement) {
     scalar::Attention(want.Args(true));
     ForEachTarget([&] {
       SCOPED_TRACE(c.Name());
-      const float tolerance = c.spread > 1 ? 2e-3f : 1e-5f;  // scores near 1000 keep four digits after the point
+      const float tolerance =
+          c.spread > 1 ? 2e-3f : 1e-5f;  // scores near 1000 keep four digits after the point
       Problem got(c);
       Attention(got.Args(true), nullptr);
       ExpectNear(got.out, want.out, tolerance, "out");
@@ -155,9 +180,12 @@ void ReferenceBackward(Problem& p) {
   const auto at = [](const HeadsView& v, int64_t b, int64_t h, int64_t t) {
     return v.data + b * v.batch_stride + h * v.head_stride + t * v.token_stride;
   };
-  std::vector<double> dq(p.dq.begin(), p.dq.end()), dk(p.dk.begin(), p.dk.end()), dv(p.dv.begin(), p.dv.end());
+  std::vector<double> dq(p.dq.begin(), p.dq.end()), dk(p.dk.begin(), p.dk.end()),
+      dv(p.dv.begin(), p.dv.end());
   std::vector<double> d_bias(p.d_bias.begin(), p.d_bias.end());
-  const auto in = [](std::vector<double>& sum, const Floats& base, const float* where) { return &sum[where - base.data()]; };
+  const auto in = [](std::vector<double>& sum, const Floats& base, const float* where) {
+    return &sum[where - base.data()];
+  };
   for (int64_t b = 0; b < c.batch; ++b) {
     for (int64_t h = 0; h < c.heads; ++h) {
       const int64_t kv = h / (c.heads / c.kv_heads);
@@ -167,7 +195,8 @@ void ReferenceBackward(Problem& p) {
         std::vector<double> dp(c.keys);
         double mean = 0;
         for (int64_t j = 0; j < c.keys; ++j) {
-          for (int64_t x = 0; x < c.dim; ++x) dp[j] += static_cast<double>(d_out[x]) * at(a.v, b, kv, j)[x];
+          for (int64_t x = 0; x < c.dim; ++x)
+            dp[j] += static_cast<double>(d_out[x]) * at(a.v, b, kv, j)[x];
           mean += row[j] * dp[j];
         }
         for (int64_t j = 0; j < c.keys; ++j) {
@@ -185,7 +214,8 @@ void ReferenceBackward(Problem& p) {
       }
     }
   }
-  p.dq.assign(dq.begin(), dq.end()), p.dk.assign(dk.begin(), dk.end()), p.dv.assign(dv.begin(), dv.end());
+  p.dq.assign(dq.begin(), dq.end()), p.dk.assign(dk.begin(), dk.end()),
+      p.dv.assign(dv.begin(), dv.end());
   p.d_bias.assign(d_bias.begin(), d_bias.end());
 }
 
@@ -209,18 +239,28 @@ TEST(AttentionKernels, GradientsMatchTheDefinitionInEveryArrangement) {
 
 // The twin's slope by central differences: what the definition above is held to.
 TEST(AttentionKernels, TheDefinitionOfTheGradientIsTheSlope) {
-  const Case c{.batch = 2, .heads = 2, .kv_heads = 1, .queries = 3, .keys = 4, .dim = 3, .causal = true, .masked = true,
-               .biased = true, .softcap = 1.5f};
+  const Case c{.batch = 2,
+               .heads = 2,
+               .kv_heads = 1,
+               .queries = 3,
+               .keys = 4,
+               .dim = 3,
+               .causal = true,
+               .masked = true,
+               .biased = true,
+               .softcap = 1.5f};
   Problem p(c);
   const auto loss = [&] {
     scalar::Attention(p.Args());
     double sum = 0;
-    const HeadsView out = p.View(p.out, c.queries, c.heads), d_out = p.View(p.d_out, c.queries, c.heads);
+    const HeadsView out = p.View(p.out, c.queries, c.heads),
+                    d_out = p.View(p.d_out, c.queries, c.heads);
     for (int64_t b = 0; b < c.batch; ++b) {
       for (int64_t t = 0; t < c.queries; ++t) {
         for (int64_t h = 0; h < c.heads; ++h) {
           for (int64_t x = 0; x < c.dim; ++x) {
-            const int64_t at = b * out.batch_stride + t * out.token_stride + h * out.head_stride + x;
+            const int64_t at =
+                b * out.batch_stride + t * out.token_stride + h * out.head_stride + x;
             sum += static_cast<double>(out.data[at]) * d_out.data[at];
           }
         }
@@ -278,7 +318,8 @@ TEST(AttentionKernels, ABiasOfMinusInfinityMasks) {
       const HeadsView out = p.View(p.out, queries, 1), v = p.View(p.v, 70, 1);
       for (int64_t i = 0; i < queries; ++i) {
         for (int64_t x = 0; x < 5; ++x) {
-          EXPECT_FLOAT_EQ(out.data[i * out.token_stride + x], i == 0 ? 0.0f : v.data[69 * v.token_stride + x]);
+          EXPECT_FLOAT_EQ(out.data[i * out.token_stride + x],
+                          i == 0 ? 0.0f : v.data[69 * v.token_stride + x]);
         }
       }
       for (const float g : p.dq) EXPECT_NEAR(g, 1, 1e-4);
@@ -303,7 +344,8 @@ TEST(AttentionKernels, GapsBetweenRowsStayUntouched) {
   ForEachTarget([] {
     for (const int64_t queries : {1, 3, 40}) {
       for (const int64_t dim : {3, 16, 21}) {
-        Problem p({.batch = 2, .heads = 2, .kv_heads = 2, .queries = queries, .keys = 50, .dim = dim});
+        Problem p(
+            {.batch = 2, .heads = 2, .kv_heads = 2, .queries = queries, .keys = 50, .dim = dim});
         Attention(p.Args(), nullptr);
         AttentionBackward(p.BackwardArgs(), nullptr);
         for (size_t i = 0; i < p.out.size(); i += dim + 1) {
@@ -321,7 +363,14 @@ TEST(AttentionKernels, GapsBetweenRowsStayUntouched) {
 
 TEST(AttentionKernels, ThreadsDoNotChangeABit) {
   for (const bool biased : {false, true}) {
-    const Case c{.batch = 3, .heads = 4, .kv_heads = 2, .queries = 67, .keys = 130, .dim = 20, .causal = true, .biased = biased};
+    const Case c{.batch = 3,
+                 .heads = 4,
+                 .kv_heads = 2,
+                 .queries = 67,
+                 .keys = 130,
+                 .dim = 20,
+                 .causal = true,
+                 .biased = biased};
     ForEachTarget([&] {
       Floats first;
       for (const int threads : {1, 2, 3}) {

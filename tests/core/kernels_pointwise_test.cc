@@ -13,8 +13,9 @@
 namespace sotto {
 namespace {
 
-constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu,
-                                       Activation::kSilu, Activation::kTanh,     Activation::kSigmoid};
+constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluTanh,
+                                       Activation::kRelu, Activation::kSilu,
+                                       Activation::kTanh, Activation::kSigmoid};
 
 // From -100 to 100, densest near zero, and the extremes.
 std::vector<float> Sweep() {
@@ -23,7 +24,8 @@ std::vector<float> Sweep() {
     const double t = i / 20000.0;
     x.push_back(static_cast<float>(100 * t * t * t));
   }
-  for (const float v : {0.0f, -0.0f, 1e-30f, -1e-30f, 1e30f, -1e30f, 3e38f, -3e38f, 88.7f, -88.7f, 90.0f, -90.0f}) {
+  for (const float v :
+       {0.0f, -0.0f, 1e-30f, -1e-30f, 1e30f, -1e30f, 3e38f, -3e38f, 88.7f, -88.7f, 90.0f, -90.0f}) {
     x.push_back(v);
   }
   return x;
@@ -38,7 +40,8 @@ TEST(PointwiseKernels, ActivationsStayWithinTheirBoundOfTheScalarTwin) {
       for (size_t i = 0; i < x.size(); ++i) {
         const float want = scalar::Activate(f, x[i]);
         ASSERT_LE(std::abs(y[i] - want), std::max(1e-6f * std::abs(want), 1.5e-7f))
-            << "activation " << static_cast<int>(f) << " at " << x[i] << ": " << y[i] << ", not " << want;
+            << "activation " << static_cast<int>(f) << " at " << x[i] << ": " << y[i] << ", not "
+            << want;
       }
     }
   });
@@ -113,8 +116,10 @@ TEST(PointwiseKernels, ScalarDerivativesAreSlopesOfTheScalarValues) {
   for (const Activation f : kActivations) {
     for (float x = -6.05f; x < 6; x += 0.1f) {
       const float up = x + static_cast<float>(h), down = x - static_cast<float>(h);
-      const double slope = (static_cast<double>(scalar::Activate(f, up)) - scalar::Activate(f, down)) / (up - down);
-      EXPECT_NEAR(scalar::ActivateDerivative(f, x), slope, 3e-4) << static_cast<int>(f) << " at " << x;
+      const double slope =
+          (static_cast<double>(scalar::Activate(f, up)) - scalar::Activate(f, down)) / (up - down);
+      EXPECT_NEAR(scalar::ActivateDerivative(f, x), slope, 3e-4)
+          << static_cast<int>(f) << " at " << x;
     }
   }
 }
@@ -137,26 +142,48 @@ TEST(PointwiseKernels, EveryLengthAndOffsetIsHandledWithoutTouchingTheNeighbours
           for (int64_t i = 0; i < n + 8; ++i) {
             const bool inside = i >= offset && i < offset + n;
             const float expected = inside ? want(i - offset, before[i]) : before[i];
-            ASSERT_NEAR(y[i], expected, inside ? 1e-5f : 0.0f) << what << " of " << n << " at " << i - offset;
+            ASSERT_NEAR(y[i], expected, inside ? 1e-5f : 0.0f)
+                << what << " of " << n << " at " << i - offset;
           }
         };
-        check("Add", [&] { Add(pa, pb, py, n, nullptr); }, [&](int64_t i, float) { return pa[i] + pb[i]; });
-        check("Mul", [&] { Mul(pa, pb, py, n, nullptr); }, [&](int64_t i, float) { return pa[i] * pb[i]; });
-        check("Scale", [&] { Scale(pa, 3, py, n, nullptr); }, [&](int64_t i, float) { return 3 * pa[i]; });
-        check("Axpy", [&] { Axpy(pa, 3, py, n, nullptr); }, [&](int64_t i, float old) { return old + 3 * pa[i]; });
-        check("MulAdd", [&] { MulAdd(pa, pb, py, n, nullptr); },
-              [&](int64_t i, float old) { return old + pa[i] * pb[i]; });
-        check("AddRow", [&] { AddRow(pa, pb, py, 1, n, nullptr); }, [&](int64_t i, float) { return pa[i] + pb[i]; });
-        check("Activate", [&] { Activate(Activation::kGelu, pa, py, n, nullptr); },
-              [&](int64_t i, float) { return scalar::Activate(Activation::kGelu, pa[i]); });
-        check("ActivateBackward", [&] { ActivateBackward(Activation::kSilu, pa, pb, py, n, nullptr); },
-              [&](int64_t i, float old) { return old + pb[i] * scalar::ActivateDerivative(Activation::kSilu, pa[i]); });
-        check("SumRows", [&] { SumRows(pa, py, 1, n, nullptr); }, [&](int64_t i, float old) { return old + pa[i]; });
+        check(
+            "Add", [&] { Add(pa, pb, py, n, nullptr); },
+            [&](int64_t i, float) { return pa[i] + pb[i]; });
+        check(
+            "Mul", [&] { Mul(pa, pb, py, n, nullptr); },
+            [&](int64_t i, float) { return pa[i] * pb[i]; });
+        check(
+            "Scale", [&] { Scale(pa, 3, py, n, nullptr); },
+            [&](int64_t i, float) { return 3 * pa[i]; });
+        check(
+            "Axpy", [&] { Axpy(pa, 3, py, n, nullptr); },
+            [&](int64_t i, float old) { return old + 3 * pa[i]; });
+        check(
+            "MulAdd", [&] { MulAdd(pa, pb, py, n, nullptr); },
+            [&](int64_t i, float old) { return old + pa[i] * pb[i]; });
+        check(
+            "AddRow", [&] { AddRow(pa, pb, py, 1, n, nullptr); },
+            [&](int64_t i, float) { return pa[i] + pb[i]; });
+        check(
+            "Activate", [&] { Activate(Activation::kGelu, pa, py, n, nullptr); },
+            [&](int64_t i, float) { return scalar::Activate(Activation::kGelu, pa[i]); });
+        check(
+            "ActivateBackward",
+            [&] { ActivateBackward(Activation::kSilu, pa, pb, py, n, nullptr); },
+            [&](int64_t i, float old) {
+              return old + pb[i] * scalar::ActivateDerivative(Activation::kSilu, pa[i]);
+            });
+        check(
+            "SumRows", [&] { SumRows(pa, py, 1, n, nullptr); },
+            [&](int64_t i, float old) { return old + pa[i]; });
         std::vector<float> kept(n);
         scalar::Dropout(pa, 0.3f, 99, kept.data(), n);
-        check("Dropout", [&] { Dropout(pa, 0.3f, 99, py, n, nullptr); }, [&](int64_t i, float) { return kept[i]; });
-        check("DropoutBackward", [&] { DropoutBackward(pa, 0.3f, 99, py, n, nullptr); },
-              [&](int64_t i, float old) { return old + kept[i]; });
+        check(
+            "Dropout", [&] { Dropout(pa, 0.3f, 99, py, n, nullptr); },
+            [&](int64_t i, float) { return kept[i]; });
+        check(
+            "DropoutBackward", [&] { DropoutBackward(pa, 0.3f, 99, py, n, nullptr); },
+            [&](int64_t i, float old) { return old + kept[i]; });
       }
     }
   });
@@ -182,7 +209,8 @@ TEST(PointwiseKernels, RowsSumToTheirColumnsForEveryShape) {
         for (float& v : x) v = random.NextNormal();
         SumRows(x.data(), sum.data(), rows, columns, nullptr);
         scalar::SumRows(x.data(), want.data(), rows, columns);
-        for (int64_t c = 0; c < columns; ++c) ASSERT_NEAR(sum[c], want[c], 2e-5f * std::sqrt(rows)) << rows << "x" << columns;
+        for (int64_t c = 0; c < columns; ++c)
+          ASSERT_NEAR(sum[c], want[c], 2e-5f * std::sqrt(rows)) << rows << "x" << columns;
       }
     }
   });
@@ -255,7 +283,8 @@ TEST(PointwiseKernels, ThreadsDoNotChangeABit) {
       y.push_back(bits[0]), y.push_back(bits[1]);
       results.push_back(y);
     }
-    for (const auto& r : results) EXPECT_EQ(std::memcmp(r.data(), results[0].data(), r.size() * 4), 0);
+    for (const auto& r : results)
+      EXPECT_EQ(std::memcmp(r.data(), results[0].data(), r.size() * 4), 0);
   });
 }
 

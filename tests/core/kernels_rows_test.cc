@@ -28,7 +28,8 @@ Floats Normal(int64_t count, uint64_t seed, float scale = 1) {
 void ExpectNear(const Floats& got, const Floats& want, float tolerance, const char* what) {
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
-    ASSERT_NEAR(got[i], want[i], tolerance * std::max(1.0f, std::abs(want[i]))) << what << " at " << i << " of " << got.size();
+    ASSERT_NEAR(got[i], want[i], tolerance * std::max(1.0f, std::abs(want[i])))
+        << what << " at " << i << " of " << got.size();
   }
 }
 
@@ -122,13 +123,16 @@ TEST(RowKernels, SoftmaxBackwardIsItsSlope) {
 TEST(RowKernels, NormsMatchTheirTwinsForEveryWidth) {
   ForEachTarget([] {
     for (int64_t columns = 1; columns <= 70; ++columns) {
-      Floats x = Normal(3 * columns + 1, columns, 3), w = Normal(columns, 5), b = Normal(columns, 6);
+      Floats x = Normal(3 * columns + 1, columns, 3), w = Normal(columns, 5),
+             b = Normal(columns, 6);
       for (float& v : x) v += 10;
       Floats y(3 * columns), want(3 * columns), mean(3), rstd(3);
-      LayerNorm(x.data() + 1, w.data(), b.data(), 1e-5f, y.data(), mean.data(), rstd.data(), 3, columns, nullptr);
+      LayerNorm(x.data() + 1, w.data(), b.data(), 1e-5f, y.data(), mean.data(), rstd.data(), 3,
+                columns, nullptr);
       scalar::LayerNorm(x.data() + 1, w.data(), b.data(), 1e-5f, want.data(), 3, columns);
       ExpectNear(y, want, columns == 1 ? 1e-3f : 2e-5f, "layer norm");
-      LayerNorm(x.data() + 1, w.data(), nullptr, 1e-5f, y.data(), nullptr, nullptr, 3, columns, nullptr);
+      LayerNorm(x.data() + 1, w.data(), nullptr, 1e-5f, y.data(), nullptr, nullptr, 3, columns,
+                nullptr);
       scalar::LayerNorm(x.data() + 1, w.data(), nullptr, 1e-5f, want.data(), 3, columns);
       ExpectNear(y, want, columns == 1 ? 1e-3f : 2e-5f, "layer norm without bias");
       RmsNorm(x.data() + 1, w.data(), 1e-6f, y.data(), rstd.data(), 3, columns, nullptr);
@@ -154,27 +158,33 @@ TEST(RowKernels, LayerNormBackwardIsItsSlope) {
   ForEachTarget([] {
     for (const int64_t columns : {2, 7, 16, 70}) {
       const int64_t rows = 3;
-      const Floats x = Normal(rows * columns, 1), w = Normal(columns, 2), b = Normal(columns, 3), dy = Normal(rows * columns, 4);
-      Floats y(x.size()), mean(rows), rstd(rows), dx(x.size(), 1.0f), dw(columns, 1.0f), db(columns, 1.0f);
-      LayerNorm(x.data(), w.data(), b.data(), 0.1f, y.data(), mean.data(), rstd.data(), rows, columns, nullptr);
-      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dw.data(), db.data(), rows,
-                        columns, nullptr);
+      const Floats x = Normal(rows * columns, 1), w = Normal(columns, 2), b = Normal(columns, 3),
+                   dy = Normal(rows * columns, 4);
+      Floats y(x.size()), mean(rows), rstd(rows), dx(x.size(), 1.0f), dw(columns, 1.0f),
+          db(columns, 1.0f);
+      LayerNorm(x.data(), w.data(), b.data(), 0.1f, y.data(), mean.data(), rstd.data(), rows,
+                columns, nullptr);
+      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), dx.data(),
+                        dw.data(), db.data(), rows, columns, nullptr);
       const auto loss = [&](const Floats& x, const Floats& w, const Floats& b) {
         Floats out(x.size());
         scalar::LayerNorm(x.data(), w.data(), b.data(), 0.1f, out.data(), rows, columns);
-        return Dot(out, dy) ;
+        return Dot(out, dy);
       };
       const auto plus_one = [](Floats v) {
         for (float& f : v) f += 1;
         return v;
       };
-      ExpectNear(dx, plus_one(Slopes(x, [&](const Floats& v) { return loss(v, w, b); })), 2e-3f, "dx");
-      ExpectNear(dw, plus_one(Slopes(w, [&](const Floats& v) { return loss(x, v, b); })), 2e-4f, "dweight");
-      ExpectNear(db, plus_one(Slopes(b, [&](const Floats& v) { return loss(x, w, v); })), 2e-4f, "dbias");
+      ExpectNear(dx, plus_one(Slopes(x, [&](const Floats& v) { return loss(v, w, b); })), 2e-3f,
+                 "dx");
+      ExpectNear(dw, plus_one(Slopes(w, [&](const Floats& v) { return loss(x, v, b); })), 2e-4f,
+                 "dweight");
+      ExpectNear(db, plus_one(Slopes(b, [&](const Floats& v) { return loss(x, w, v); })), 2e-4f,
+                 "dbias");
       // Each output may be absent without changing the others.
       Floats dw2(columns, 1.0f);
-      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), nullptr, dw2.data(), nullptr, rows, columns,
-                        nullptr);
+      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), nullptr,
+                        dw2.data(), nullptr, rows, columns, nullptr);
       EXPECT_EQ(dw, dw2);
     }
   });
@@ -184,10 +194,12 @@ TEST(RowKernels, RmsNormBackwardIsItsSlope) {
   ForEachTarget([] {
     for (const int64_t columns : {1, 7, 16, 70}) {
       const int64_t rows = 3;
-      const Floats x = Normal(rows * columns, 1), w = Normal(columns, 2), dy = Normal(rows * columns, 4);
+      const Floats x = Normal(rows * columns, 1), w = Normal(columns, 2),
+                   dy = Normal(rows * columns, 4);
       Floats y(x.size()), rstd(rows), dx(x.size(), 1.0f), dw(columns, 1.0f);
       RmsNorm(x.data(), w.data(), 0.1f, y.data(), rstd.data(), rows, columns, nullptr);
-      RmsNormBackward(x.data(), w.data(), rstd.data(), dy.data(), dx.data(), dw.data(), rows, columns, nullptr);
+      RmsNormBackward(x.data(), w.data(), rstd.data(), dy.data(), dx.data(), dw.data(), rows,
+                      columns, nullptr);
       const auto loss = [&](const Floats& x, const Floats& w) {
         Floats out(x.size());
         scalar::RmsNorm(x.data(), w.data(), 0.1f, out.data(), rows, columns);
@@ -211,8 +223,8 @@ TEST(RowKernels, NormParametersGradientsSumOverManyRows) {
       const Floats x = Normal(rows * columns, 1), w(columns, 1.0f), dy = Normal(rows * columns, 4);
       const Floats mean = Normal(rows, 5), rstd = Normal(rows, 6);
       Floats dw(columns), db(columns), want_w(columns), want_b(columns);
-      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), nullptr, dw.data(), db.data(), rows, columns,
-                        nullptr);
+      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), nullptr, dw.data(),
+                        db.data(), rows, columns, nullptr);
       for (int64_t c = 0; c < columns; ++c) {
         double sw = 0, sb = 0;
         for (int64_t r = 0; r < rows; ++r) {
@@ -235,20 +247,24 @@ TEST(RowKernels, CrossEntropyMatchesItsTwinForEveryWidth) {
       for (int64_t columns = 1; columns <= 70; ++columns) {
         const int64_t rows = 4;
         const Floats x = Normal(rows * columns, columns, 4);
-        const std::vector<int32_t> targets = {static_cast<int32_t>(columns - 1), -100, 0, static_cast<int32_t>(columns / 2)};
+        const std::vector<int32_t> targets = {static_cast<int32_t>(columns - 1), -100, 0,
+                                              static_cast<int32_t>(columns / 2)};
         Floats dx(x.size(), 9.0f), want(x.size(), 9.0f);
         int64_t counted = 0, want_counted = 0;
-        const double loss =
-            CrossEntropy(x.data(), targets.data(), -100, smoothing, 0.25f, dx.data(), rows, columns, &counted, nullptr);
+        const double loss = CrossEntropy(x.data(), targets.data(), -100, smoothing, 0.25f,
+                                         dx.data(), rows, columns, &counted, nullptr);
         const double want_loss =
-            scalar::CrossEntropy(x.data(), targets.data(), -100, smoothing, 0.25f, want.data(), rows, columns, &want_counted);
+            scalar::CrossEntropy(x.data(), targets.data(), -100, smoothing, 0.25f, want.data(),
+                                 rows, columns, &want_counted);
         EXPECT_EQ(counted, want_counted);
         EXPECT_NEAR(loss, want_loss, 1e-5 * std::max(1.0, want_loss));
         ExpectNear(dx, want, 1e-6f, "dx");
-        EXPECT_NEAR(CrossEntropy(x.data(), targets.data(), -100, smoothing, 0.25f, nullptr, rows, columns, &counted, nullptr),
+        EXPECT_NEAR(CrossEntropy(x.data(), targets.data(), -100, smoothing, 0.25f, nullptr, rows,
+                                 columns, &counted, nullptr),
                     loss, 1e-5 * std::max(1.0, want_loss));
         Floats in_place = x;
-        CrossEntropy(in_place.data(), targets.data(), -100, smoothing, 0.25f, in_place.data(), rows, columns, &counted, nullptr);
+        CrossEntropy(in_place.data(), targets.data(), -100, smoothing, 0.25f, in_place.data(), rows,
+                     columns, &counted, nullptr);
         EXPECT_EQ(in_place, dx);
       }
     }
@@ -261,9 +277,13 @@ TEST(RowKernels, CrossEntropyGradientIsTheSlopeOfItsLoss) {
   int64_t counted = 0;
   Floats dx(x.size());
   CrossEntropy(x.data(), targets.data(), -1, 0.2f, 1, dx.data(), 2, 9, &counted, nullptr);
-  ExpectNear(dx, Slopes(x, [&](const Floats& v) {
-               return scalar::CrossEntropy(v.data(), targets.data(), -1, 0.2f, 1, nullptr, 2, 9, &counted);
-             }), 1e-4f, "slope");
+  ExpectNear(dx,
+             Slopes(x,
+                    [&](const Floats& v) {
+                      return scalar::CrossEntropy(v.data(), targets.data(), -1, 0.2f, 1, nullptr, 2,
+                                                  9, &counted);
+                    }),
+             1e-4f, "slope");
 }
 
 TEST(RowKernels, CrossEntropyOfExtremeLogitsIsRight) {
@@ -295,7 +315,8 @@ TEST(RowKernels, GatherThenScatterCountsEachUse) {
       }
       ScatterAdd(ids.data(), y.data(), dtable.data(), 5, columns, nullptr);
       const float uses[5] = {1, 0, 1, 0, 3};
-      for (int64_t i = 0; i < 5 * columns; ++i) ASSERT_NEAR(dtable[i], 1 + uses[i / columns] * table[i], 2e-6);
+      for (int64_t i = 0; i < 5 * columns; ++i)
+        ASSERT_NEAR(dtable[i], 1 + uses[i / columns] * table[i], 2e-6);
     }
   });
 }
@@ -308,11 +329,15 @@ TEST(RowKernels, RotaryMatchesItsTwinAndTurnsBack) {
         if (dim == 0) continue;
         const Floats x = Normal(tokens * heads * dim, 1), angles = Normal(tokens * half, 2, 3);
         Floats cos(angles.size()), sin(angles.size()), y(x.size()), want(x.size());
-        for (size_t i = 0; i < angles.size(); ++i) cos[i] = std::cos(angles[i]), sin[i] = std::sin(angles[i]);
-        Rotary(x.data(), cos.data(), sin.data(), false, y.data(), tokens, heads, dim, 2 * half, nullptr);
-        scalar::Rotary(x.data(), cos.data(), sin.data(), false, want.data(), tokens, heads, dim, 2 * half);
+        for (size_t i = 0; i < angles.size(); ++i)
+          cos[i] = std::cos(angles[i]), sin[i] = std::sin(angles[i]);
+        Rotary(x.data(), cos.data(), sin.data(), false, y.data(), tokens, heads, dim, 2 * half,
+               nullptr);
+        scalar::Rotary(x.data(), cos.data(), sin.data(), false, want.data(), tokens, heads, dim,
+                       2 * half);
         ExpectNear(y, want, 1e-6f, "rotary");
-        Rotary(y.data(), cos.data(), sin.data(), true, y.data(), tokens, heads, dim, 2 * half, nullptr);
+        Rotary(y.data(), cos.data(), sin.data(), true, y.data(), tokens, heads, dim, 2 * half,
+               nullptr);
         ExpectNear(y, x, 2e-6f, "turned back");
       }
     }
@@ -326,7 +351,13 @@ TEST(RowKernels, AdamWMatchesItsTwinForEveryLength) {
       for (int step = 1; step <= 5; ++step) {
         Floats g = Normal(n, 10 + step);
         g[0] = step == 3 ? 0 : 1e-20f;
-        const AdamWArgs args{1e-2f, 0.9f, 0.99f, 1e-8f, 0.1f, 0.5f, 1 - std::pow(0.9f, static_cast<float>(step)),
+        const AdamWArgs args{1e-2f,
+                             0.9f,
+                             0.99f,
+                             1e-8f,
+                             0.1f,
+                             0.5f,
+                             1 - std::pow(0.9f, static_cast<float>(step)),
                              1 - std::pow(0.99f, static_cast<float>(step))};
         AdamW(args, g.data(), m.data(), v.data(), w.data(), n, nullptr);
         scalar::AdamW(args, g.data(), m2.data(), v2.data(), w2.data(), n);
@@ -354,16 +385,20 @@ TEST(RowKernels, ThreadsDoNotChangeABit) {
       Floats y(n), mean(rows), rstd(rows), dx(n), dw(columns), db(columns), table(50 * columns);
       Softmax(x.data(), y.data(), rows, columns, &pool), keep(y);
       SoftmaxBackward(y.data(), dy.data(), dx.data(), rows, columns, &pool), keep(dx);
-      LayerNorm(x.data(), w.data(), b.data(), 1e-5f, y.data(), mean.data(), rstd.data(), rows, columns, &pool), keep(y);
-      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), dx.data(), dw.data(), db.data(), rows,
-                        columns, &pool);
+      LayerNorm(x.data(), w.data(), b.data(), 1e-5f, y.data(), mean.data(), rstd.data(), rows,
+                columns, &pool),
+          keep(y);
+      LayerNormBackward(x.data(), w.data(), mean.data(), rstd.data(), dy.data(), dx.data(),
+                        dw.data(), db.data(), rows, columns, &pool);
       keep(dx), keep(dw), keep(db);
       RmsNorm(x.data(), w.data(), 1e-5f, y.data(), rstd.data(), rows, columns, &pool), keep(y);
-      RmsNormBackward(x.data(), w.data(), rstd.data(), dy.data(), dx.data(), dw.data(), rows, columns, &pool);
+      RmsNormBackward(x.data(), w.data(), rstd.data(), dy.data(), dx.data(), dw.data(), rows,
+                      columns, &pool);
       keep(dx), keep(dw);
       ScatterAdd(ids.data(), dy.data(), table.data(), rows, columns, &pool), keep(table);
       int64_t counted = 0;
-      const double loss = CrossEntropy(x.data(), ids.data(), 7, 0.1f, 1, dx.data(), rows, columns, &counted, &pool);
+      const double loss =
+          CrossEntropy(x.data(), ids.data(), 7, 0.1f, 1, dx.data(), rows, columns, &counted, &pool);
       keep(dx);
       if (threads == 1) first = all, first_loss = loss;
       EXPECT_EQ(loss, first_loss);
