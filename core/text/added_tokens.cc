@@ -152,7 +152,6 @@ void AddedTokens::Split(std::string_view text, const Piece& piece, bool normaliz
     if (token.special && !parse_special) continue;
     if (token.single_word && TouchesWord(part, begin, end)) continue;
     if (token.lstrip) begin = StripLeft(part, begin, done);
-    begin = std::max(begin, done);
     if (token.rstrip) end = StripRight(part, end);
     push(done, begin, -1);
     push(begin, end, token.id);

@@ -338,6 +338,22 @@ std::vector<Rows> Truncate(Rows& rows, size_t limit, const EncodeOptions& option
   return overflow;
 }
 
+// Hugging Face's 0.23 stops to tokenize after the piece in which max_length tokens are reached, and
+// decides between what it has seen which text is the longer.
+size_t Seen(const Rows& rows, const EncodeOptions& options) {
+  const auto wanted = static_cast<size_t>(options.max_length);
+  const std::vector<int32_t>& words = rows.words;
+  if (words.size() <= wanted) return words.size();
+  size_t seen = wanted;
+  if (options.truncate_left) {
+    const size_t last = words.size() - 1;
+    while (seen <= last && words[last - seen] == words[last - seen + 1]) ++seen;
+  } else {
+    while (seen < words.size() && words[seen] == words[seen - 1]) ++seen;
+  }
+  return seen;
+}
+
 // How many tokens of each text remain of at most `limit` in all.
 Status Share(size_t& a, size_t& b, bool is_pair, size_t limit, Truncation how) {
   if (a + b <= limit) return OkStatus();
@@ -385,7 +401,7 @@ Result<Encoding> Tokenizer::Impl::Encode(std::string_view first, const std::stri
                                     added_count, " special tokens"));
     }
     const auto limit = static_cast<size_t>(options.max_length - added_count);
-    size_t keep_a = a.ids.size(), keep_b = b.ids.size();
+    size_t keep_a = Seen(a, options), keep_b = Seen(b, options);
     SOTTO_RETURN_IF_ERROR(Share(keep_a, keep_b, is_pair, limit, options.truncation));
     for (const auto& [keep, size] : {std::pair(keep_a, a.ids.size()), {keep_b, b.ids.size()}}) {
       if (options.stride < 0 ||
