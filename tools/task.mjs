@@ -133,7 +133,10 @@ async function googleTests(preset) {
   await inParallel(programs, async (name) => {
     const program = path.resolve(folder, name);
     const [command, ...args] = name.endsWith('.cjs') ? [node(), program] : [program];
-    const { output, status } = await run(command, [...args, '--gtest_brief=1'], { anyStatus: true, timeout: 1_800_000 });
+    const { output, status } = await run(command, [...args, '--gtest_brief=1'], {
+      anyStatus: true,
+      timeout: 1_800_000,
+    });
     const failed = numberAfter(output, /\[ {2}FAILED {2}\] (\d+) test/);
     results.passed += numberAfter(output, /\[ {2}PASSED {2}\] (\d+) test/);
     results.skipped += numberAfter(output, /\[ {2}SKIPPED \] (\d+) test/);

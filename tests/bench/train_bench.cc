@@ -65,7 +65,8 @@ Status Run(int threads, int64_t steps) {
   while (!trainer->finished()) {
     const auto start = std::chrono::steady_clock::now();
     SOTTO_ASSIGN_OR_RETURN(report, trainer->Step());
-    times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    times.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   times.erase(times.begin());
   std::sort(times.begin(), times.end());
@@ -73,7 +74,8 @@ Status Run(int threads, int64_t steps) {
   std::printf(
       "{\"name\": \"train_gpt2\", \"engine\": \"sotto\", \"threads\": %d, \"steps\": %d, "
       "\"tokens_per_second\": %.1f, \"tokens_per_second_best\": %.1f, \"loss\": %.4f}\n",
-      threads, static_cast<int>(steps), kStepTokens / times[times.size() / 2], kStepTokens / times[0], report.loss);
+      threads, static_cast<int>(steps), kStepTokens / times[times.size() / 2],
+      kStepTokens / times[0], report.loss);
   return OkStatus();
 }
 
