@@ -52,7 +52,8 @@ async function startModule(variant: Variant, threads: number, folder: string | u
     };
     const module = await create({
       locateFile: (name: string) => (name.endsWith('.wasm') ? wasm.href : script.href),
-      mainScriptUrlOrBlob: script.href,
+      // What the threads' workers run; Node takes a path here.
+      mainScriptUrlOrBlob: isNode ? process.getBuiltinModule('node:url').fileURLToPath(script) : script.href,
       poolSize: threads - 1,
     });
     module.startThreads(threads);
