@@ -26,9 +26,9 @@ struct GemmArgs {
 };
 void Gemm(const GemmArgs& args, ThreadPool* pool);
 
-// y = x W^T (+ bias): x [m, k] f32 with row stride k, `packed` an 8-bit matrix [n, k] in the layout of
-// tensor/quant.h, y [m, n]. Rows of x are rounded to int8 with one scale each, scale = max |x| / 127;
-// sums are exact in int32, so that results agree on every machine and in every variant.
+// y = x W^T (+ bias): x [m, k] f32 with row stride k, `packed` an 8-bit matrix [n, k] in the layout
+// of tensor/quant.h, y [m, n]. Rows of x are rounded to int8 with one scale each, scale = max |x| /
+// 127; sums are exact in int32, so that results agree on every machine and in every variant.
 void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
               const float* bias, float* y, ThreadPool* pool);
 

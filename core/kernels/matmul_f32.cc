@@ -36,8 +36,8 @@ constexpr int kTileRows = 14;
 constexpr int kTileRows = 6;
 #endif
 constexpr int64_t kTileColumns = 2 * kLanes;
-// The most k of a block. A panel of A stays in the first-level cache while B's panels stream by; the
-// stack of a page's worker is small.
+// The most k of a block. A panel of A stays in the first-level cache while B's panels stream by;
+// the stack of a page's worker is small.
 constexpr int64_t kDepth = HWY_ARCH_WASM ? 256 : 384;
 constexpr int64_t kWidth = 1024;  // columns of B packed at once: kDepth * kWidth floats = 1.5 MiB
 // Up to this many rows it is the columns that threads share.
@@ -49,7 +49,8 @@ int64_t BlockDepth(int64_t k) {
   return ((k + blocks - 1) / blocks + 3) / 4 * 4;
 }
 
-// `out` [depth, width] from `in` with in[i, k] at in[k * stride + i]; the columns beyond `count` are 0.
+// `out` [depth, width] from `in` with in[i, k] at in[k * stride + i]; the columns beyond `count`
+// are 0.
 void PackAlong(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int64_t depth,
                int64_t width, float* HWY_RESTRICT out) {
   const D d;
@@ -86,7 +87,8 @@ HWY_INLINE void Turn4x4(const float* HWY_RESTRICT in, int64_t stride, int64_t wi
   hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, e, f)), d, out + 3 * width);
 }
 
-// `out` [depth, width] from `in` with in[i, k] at in[i * stride + k]; the columns beyond `count` are 0.
+// `out` [depth, width] from `in` with in[i, k] at in[i * stride + k]; the columns beyond `count`
+// are 0.
 void PackAcross(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int64_t depth,
                 int64_t width, float* HWY_RESTRICT out) {
   if (count < width) std::memset(out, 0, static_cast<size_t>(depth * width) * sizeof(float));
@@ -159,9 +161,9 @@ HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b,
 
 using TileFunction = void (*)(const float*, const float*, size_t, float*, size_t, bool);
 constexpr TileFunction kTiles[] = {
-    nullptr,  Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>,
+    nullptr, Tile<1>, Tile<2>, Tile<3>,  Tile<4>,  Tile<5>,  Tile<6>,
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-    Tile<7>,  Tile<8>, Tile<9>, Tile<10>, Tile<11>, Tile<12>, Tile<13>, Tile<14>,
+    Tile<7>, Tile<8>, Tile<9>, Tile<10>, Tile<11>, Tile<12>, Tile<13>, Tile<14>,
 #endif
 };
 
@@ -296,11 +298,16 @@ void StreamInner(const GemmArgs& g, ThreadPool* pool) {
   ParallelFor(pool, (g.n + 3) / 4, grain / 4, [&](int64_t first, int64_t last) {
     const int64_t begin = first * 4, end = std::min(last * 4, g.n);  // tiles of 4 in any split
     switch (g.m) {
-      case 1: return InnerRows<1>(g, begin, end);
-      case 2: return InnerRows<2>(g, begin, end);
-      case 3: return InnerRows<3>(g, begin, end);
-      case 4: return InnerRows<4>(g, begin, end);
-      default: return InnerRows<5>(g, begin, end);
+      case 1:
+        return InnerRows<1>(g, begin, end);
+      case 2:
+        return InnerRows<2>(g, begin, end);
+      case 3:
+        return InnerRows<3>(g, begin, end);
+      case 4:
+        return InnerRows<4>(g, begin, end);
+      default:
+        return InnerRows<5>(g, begin, end);
     }
   });
 }
@@ -369,11 +376,16 @@ void StreamOuter(const GemmArgs& g, ThreadPool* pool) {
   ParallelFor(pool, strips, grain, [&](int64_t first, int64_t last) {
     const int64_t begin = first * kStripColumns, end = std::min(last * kStripColumns, g.n);
     switch (g.m) {
-      case 1: return OuterRows<1>(g, begin, end);
-      case 2: return OuterRows<2>(g, begin, end);
-      case 3: return OuterRows<3>(g, begin, end);
-      case 4: return OuterRows<4>(g, begin, end);
-      default: return OuterRows<5>(g, begin, end);
+      case 1:
+        return OuterRows<1>(g, begin, end);
+      case 2:
+        return OuterRows<2>(g, begin, end);
+      case 3:
+        return OuterRows<3>(g, begin, end);
+      case 4:
+        return OuterRows<4>(g, begin, end);
+      default:
+        return OuterRows<5>(g, begin, end);
     }
   });
 }

@@ -1,7 +1,8 @@
 // y = x W^T with W in the 8-bit layout of tensor/quant.h. Rows of x are rounded to int8 once a
 // product; every inner product is exact in int32, and the few float operations around it are
 //   y = (scale_x * scale_w) * float(acc - 64 * sum_x) + bias
-// in this order and without contraction, so that the result is the same on every target, bit by bit.
+// in this order and without contraction, so that the result is the same on every target, bit by
+// bit.
 #include "core/kernels/matmul.h"
 
 #include <algorithm>
@@ -37,8 +38,8 @@ using Activation8 = int16_t;
 using Activation8 = int8_t;
 #endif
 
-// A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one may
-// have fewer): [k_padded / 4][R][4].
+// A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one
+// may have fewer): [k_padded / 4][R][4].
 struct Q8Product {
   const float* x;
   int64_t m, k;
@@ -134,8 +135,8 @@ int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* H
   return total;
 }
 
-// The scale of a row and what to multiply by; an inverse of 0 stands for a row of zeros. A row with a
-// NaN or an infinity has scale NaN; one whose inverse would overflow counts as zero.
+// The scale of a row and what to multiply by; an inverse of 0 stands for a row of zeros. A row with
+// a NaN or an infinity has scale NaN; one whose inverse would overflow counts as zero.
 float RowScale(const float* x, int64_t k, float* inverse) {
   const int32_t bits = MaxMagnitudeBits(x, k);
   *inverse = 0;
@@ -205,9 +206,11 @@ struct TileArgs {
 HWY_INLINE void Finish(const TileArgs& t, int row, int vector, VI32 sum) {
   const DF df;
   const DI32 di;
-  const VI32 offset = hn::Set(di, static_cast<int32_t>(static_cast<uint32_t>(t.row_sums[row]) * 64u));
+  const VI32 offset =
+      hn::Set(di, static_cast<int32_t>(static_cast<uint32_t>(t.row_sums[row]) * 64u));
   const VF exact = hn::ConvertTo(df, hn::Sub(sum, offset));
-  const VF scale = hn::Mul(hn::Set(df, t.row_scales[row]), hn::LoadU(df, t.scales + vector * kLanes));
+  const VF scale =
+      hn::Mul(hn::Set(df, t.row_scales[row]), hn::LoadU(df, t.scales + vector * kLanes));
   VF y = hn::Mul(scale, exact);
   if (t.bias != nullptr) y = hn::Add(y, hn::LoadU(df, t.bias + vector * kLanes));
   hn::StoreU(y, df, t.y + row * t.stride + vector * kLanes);
@@ -254,16 +257,17 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
   }
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) {
-      Finish(t, i, j, hn::Add(hn::ConcatEven(di, sum[i][j][1], sum[i][j][0]),
-                              hn::ConcatOdd(di, sum[i][j][1], sum[i][j][0])));
+      Finish(t, i, j,
+             hn::Add(hn::ConcatEven(di, sum[i][j][1], sum[i][j][0]),
+                     hn::ConcatOdd(di, sum[i][j][1], sum[i][j][0])));
     }
   }
 }
 
 #else
 
-// sums[c] += the 4 products of column c. Weights are in 1..127 and activations in -127..127: pairs of
-// products fit int16, so that no form of this saturates.
+// sums[c] += the 4 products of column c. Weights are in 1..127 and activations in -127..127: pairs
+// of products fit int16, so that no form of this saturates.
 HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
   [[maybe_unused]] const DI32 di;
 #if SOTTO_RELAXED_SIMD
@@ -330,12 +334,12 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 template <int kRows>
 constexpr void (*kTile)(const TileArgs&) = Tile<kRows, Vectors(kRows)>;
 constexpr void (*kTiles[])(const TileArgs&) = {
-    nullptr,  kTile<1>, kTile<2>,  kTile<3>,  kTile<4>,
+    nullptr,  kTile<1>, kTile<2>, kTile<3>,  kTile<4>,
 #if !SOTTO_Q8_WIDE
     kTile<5>, kTile<6>,
 #endif
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-    kTile<7>, kTile<8>, kTile<9>,  kTile<10>, kTile<11>, kTile<12>, kTile<13>, kTile<14>,
+    kTile<7>, kTile<8>, kTile<9>, kTile<10>, kTile<11>, kTile<12>, kTile<13>, kTile<14>,
 #endif
 };
 
@@ -417,7 +421,8 @@ HWY_EXPORT(QuantizeRowTarget);
 HWY_EXPORT(MatMulQ8Target);
 HWY_EXPORT(TileRows);
 
-constexpr int64_t kScratchBytes = 256 << 10;  // of quantized rows: what the second-level cache keeps
+constexpr int64_t kScratchBytes = 256
+                                  << 10;  // of quantized rows: what the second-level cache keeps
 
 // Memory for quantized rows, kept by the calling thread for its next product.
 struct RowBuffer {
@@ -448,7 +453,8 @@ void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t 
   const Q8Layout layout = Q8Layout::For(n, k);
   const int64_t row_bytes = layout.k_padded * static_cast<int64_t>(sizeof(Activation8));
   const int64_t tile = HWY_DYNAMIC_DISPATCH(TileRows)();
-  const int64_t tiles = std::clamp<int64_t>(kScratchBytes / (row_bytes * tile + 1), 1, (m + tile - 1) / tile);
+  const int64_t tiles =
+      std::clamp<int64_t>(kScratchBytes / (row_bytes * tile + 1), 1, (m + tile - 1) / tile);
   const int64_t block = std::min(m, tiles * tile);  // rows of x at a time
   char* memory = k <= 0 ? nullptr : row_buffer.Reserve(block * (row_bytes + 8));
   if (memory == nullptr) return scalar::MatMulQ8(x, m, k, packed, n, bias, y);

@@ -1,5 +1,5 @@
-// The plain twins of the matrix products: what they compute, in the fewest words. MatMulQ8's is also
-// what runs where memory for quantized rows cannot be had: it needs none.
+// The plain twins of the matrix products: what they compute, in the fewest words. MatMulQ8's is
+// also what runs where memory for quantized rows cannot be had: it needs none.
 #include <cmath>
 #include <cstring>
 #include <limits>

@@ -30,7 +30,8 @@ HWY_INLINE V FastMulAdd(V a, V b, V c) {
 }
 
 #if SOTTO_RELAXED_SIMD
-// sums[i] += sum of bytes[4i..4i+3] * seven[4i..4i+3]; exact where every byte of `seven` is in 0..127.
+// sums[i] += sum of bytes[4i..4i+3] * seven[4i..4i+3]; exact where every byte of `seven` is in
+// 0..127.
 template <class VI8, class VU8, class VI32>
 HWY_INLINE VI32 DotI8I7(VI8 bytes, VU8 seven, VI32 sums) {
   return VI32{wasm_i32x4_relaxed_dot_i8x16_i7x16_add(bytes.raw, seven.raw, sums.raw)};

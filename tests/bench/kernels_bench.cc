@@ -20,20 +20,20 @@ struct ProductShape {
 };
 
 constexpr ProductShape kF32[] = {
-    {"forward", false, true, 4096, 192, 192},     {"forward", false, true, 4096, 768, 192},
-    {"forward", false, true, 4096, 192, 768},     {"forward", false, true, 2048, 1024, 1024},
-    {"d_input", false, false, 4096, 192, 768},    {"d_input", false, false, 4096, 768, 192},
-    {"d_weight", true, false, 192, 192, 4096},    {"d_weight", true, false, 768, 192, 4096},
-    {"d_weight", true, false, 192, 768, 4096},    {"d_weight", true, false, 1024, 1024, 2048},
-    {"prompt", false, true, 64, 768, 768},        {"logits", false, true, 128, 8000, 192},
-    {"decode", false, true, 1, 4096, 1024},       {"decode", false, true, 4, 4096, 1024},
+    {"forward", false, true, 4096, 192, 192},  {"forward", false, true, 4096, 768, 192},
+    {"forward", false, true, 4096, 192, 768},  {"forward", false, true, 2048, 1024, 1024},
+    {"d_input", false, false, 4096, 192, 768}, {"d_input", false, false, 4096, 768, 192},
+    {"d_weight", true, false, 192, 192, 4096}, {"d_weight", true, false, 768, 192, 4096},
+    {"d_weight", true, false, 192, 768, 4096}, {"d_weight", true, false, 1024, 1024, 2048},
+    {"prompt", false, true, 64, 768, 768},     {"logits", false, true, 128, 8000, 192},
+    {"decode", false, true, 1, 4096, 1024},    {"decode", false, true, 4, 4096, 1024},
     {"decode", false, false, 1, 4096, 1024},
 };
 constexpr ProductShape kQ8[] = {
-    {"prompt", false, true, 120, 3072, 768}, {"prompt", false, true, 120, 768, 3072},
+    {"prompt", false, true, 120, 3072, 768},  {"prompt", false, true, 120, 768, 3072},
     {"prompt", false, true, 512, 1024, 1024}, {"short", false, true, 8, 3072, 768},
-    {"decode", false, true, 1, 768, 768},    {"decode", false, true, 1, 3072, 768},
-    {"decode", false, true, 1, 32768, 2048}, {"decode", false, true, 4, 3072, 768},
+    {"decode", false, true, 1, 768, 768},     {"decode", false, true, 1, 3072, 768},
+    {"decode", false, true, 1, 32768, 2048},  {"decode", false, true, 4, 3072, 768},
 };
 
 double Seconds() {
@@ -60,13 +60,17 @@ double BestOf(double budget, const Body& body) {
   return best;
 }
 
-void Print(const char* kernel, const ProductShape& s, int threads, double seconds, double weight_bytes) {
-  const double operations = 2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
-  std::printf("{\"kernel\":\"%s\",\"target\":\"%s\",\"threads\":%d,\"shape\":\"%s\",\"trans\":\"%c%c\",\"m\":%d,"
-              "\"n\":%d,\"k\":%d,\"ms\":%.4f,\"gop_s\":%.1f,\"gb_s\":%.1f}\n",
-              kernel, KernelTarget(), threads, s.name, s.trans_a ? 'T' : 'N', s.trans_b ? 'T' : 'N',
-              static_cast<int>(s.m), static_cast<int>(s.n), static_cast<int>(s.k), seconds * 1e3,
-              operations / seconds * 1e-9, weight_bytes / seconds * 1e-9);
+void Print(const char* kernel, const ProductShape& s, int threads, double seconds,
+           double weight_bytes) {
+  const double operations =
+      2.0 * static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+  std::printf(
+      "{\"kernel\":\"%s\",\"target\":\"%s\",\"threads\":%d,\"shape\":\"%s\",\"trans\":\"%c%c\","
+      "\"m\":%d,"
+      "\"n\":%d,\"k\":%d,\"ms\":%.4f,\"gop_s\":%.1f,\"gb_s\":%.1f}\n",
+      kernel, KernelTarget(), threads, s.name, s.trans_a ? 'T' : 'N', s.trans_b ? 'T' : 'N',
+      static_cast<int>(s.m), static_cast<int>(s.n), static_cast<int>(s.k), seconds * 1e3,
+      operations / seconds * 1e-9, weight_bytes / seconds * 1e-9);
   std::fflush(stdout);
 }
 
@@ -86,7 +90,8 @@ void BenchGemm(const ProductShape& s, ThreadPool& pool, double budget) {
   args.c = c.data();
   args.ldc = s.n;
   const double best = BestOf(budget, [&] { Gemm(args, &pool); });
-  Print("gemm_f32", s, pool.threads(), best, 4.0 * static_cast<double>(s.n) * static_cast<double>(s.k));
+  Print("gemm_f32", s, pool.threads(), best,
+        4.0 * static_cast<double>(s.n) * static_cast<double>(s.k));
 }
 
 void BenchQ8(const ProductShape& s, ThreadPool& pool, double budget) {

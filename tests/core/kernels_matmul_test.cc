@@ -168,7 +168,7 @@ TEST(GemmTest, KeepsNaNAndInfinityToTheRowsAndColumnsThatHoldThem) {
   ForEachTarget([] {
     for (int64_t m : {3, 20, 70}) {
       Product p({false, true, m, 21, 10, 0, 0, 0, false});
-      p.a[10 + 9] = kNaN;       // row 1
+      p.a[10 + 9] = kNaN;        // row 1
       p.b[20 * 10] = kInfinity;  // column 20
       Gemm(p.args, nullptr);
       for (int64_t i = 0; i < m; ++i) {
@@ -300,9 +300,11 @@ TEST(MatMulQ8Test, GivesTheSameBitsForAnyNumberOfThreads) {
 
 TEST(MatMulQ8Test, IsExactAtTheExtremesOfBothOperands) {
   ForEachTarget([] {
-    for (float sign : {1.0f, -1.0f}) {  // every product is 127 * 63 in magnitude, every byte 127 or 1
+    for (float sign :
+         {1.0f, -1.0f}) {  // every product is 127 * 63 in magnitude, every byte 127 or 1
       const int64_t n = 9, k = 4096;
-      const std::vector<float> w(static_cast<size_t>(n * k), sign), x(static_cast<size_t>(2 * k), 127);
+      const std::vector<float> w(static_cast<size_t>(n * k), sign),
+          x(static_cast<size_t>(2 * k), 127);
       const Tensor packed = std::move(PackQ8(*Tensor::FromFloats({n, k}, w))).value();
       std::vector<float> y(static_cast<size_t>(2 * n)), expected(y);
       MatMulQ8(x.data(), 2, k, packed.data(), n, nullptr, y.data(), nullptr);
@@ -323,7 +325,8 @@ TEST(MatMulQ8Test, StaysNearTheProductInFullPrecision) {
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
       double exact = 0;
-      for (int64_t c = 0; c < k; ++c) exact += x[static_cast<size_t>(i * k + c)] * w[static_cast<size_t>(j * k + c)];
+      for (int64_t c = 0; c < k; ++c)
+        exact += x[static_cast<size_t>(i * k + c)] * w[static_cast<size_t>(j * k + c)];
       error += std::pow(exact - y[static_cast<size_t>(i * n + j)], 2);
       power += exact * exact;
     }
