@@ -347,8 +347,9 @@ Result<Layout> LayOut(const NamedTensors& tensors, Metadata metadata) {
     return InvalidArgument(StrCat("the names take a header of ", json.size(), " bytes; at most ",
                                   SafetensorsHeader::kMaxHeaderBytes, " are allowed"));
   }
+  const uint64_t length = json.size();  // 64 bits, so that every shift below is defined
   for (size_t i = 0; i < kLengthBytes; ++i) {
-    layout.header.push_back(static_cast<char>(json.size() >> (8 * i)));
+    layout.header.push_back(static_cast<char>(length >> (8 * i)));
   }
   layout.header += json;
   layout.bytes = layout.header.size() + at;
