@@ -89,7 +89,8 @@ Result<AddedTokens> AddedTokens::FromJson(const Json& list, const Vocabulary& vo
   if (list.is_null()) return added;
   if (!list.is_array()) return InvalidFile("'added_tokens' must be an array");
   if (list.items().size() > kMaxAddedTokens) {
-    return Unsupported(StrCat(list.items().size(), " added tokens (at most ", kMaxAddedTokens, ")"));
+    return Unsupported(
+        StrCat(list.items().size(), " added tokens (at most ", kMaxAddedTokens, ")"));
   }
   for (const Json& item : list.items()) {
     AddedToken token;

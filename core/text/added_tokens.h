@@ -20,9 +20,9 @@ struct AddedToken {
   int32_t id;
   std::string content;
   bool special;
-  bool single_word;  // only where no word character touches it
+  bool single_word;     // only where no word character touches it
   bool lstrip, rstrip;  // takes the white space before, after it
-  bool normalized;  // is looked for in the normalized text, in its own normalized form
+  bool normalized;      // is looked for in the normalized text, in its own normalized form
 };
 
 class AddedTokens {

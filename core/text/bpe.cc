@@ -1,5 +1,5 @@
-// Byte-pair encoding (Sennrich et al. 2016): a piece begins as its characters, or its bytes, and the
-// neighbours whose merge was learnt first are joined, leftmost first, until none are left.
+// Byte-pair encoding (Sennrich et al. 2016): a piece begins as its characters, or its bytes, and
+// the neighbours whose merge was learnt first are joined, leftmost first, until none are left.
 #include <algorithm>
 #include <queue>
 #include <utility>
@@ -45,8 +45,8 @@ class MergeTable {
   size_t After(size_t slot) const { return slot + 1 == slots_.size() ? 0 : slot + 1; }
   // A hash's high 32 bits as a fraction of the number of slots.
   size_t SlotOf(int32_t left, int32_t right) const {
-    uint64_t key = static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 |
-                   static_cast<uint32_t>(right);
+    uint64_t key =
+        static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
     key = (key ^ (key >> 29)) * 0xBF58476D1CE4E5B9ull;
     key = (key ^ (key >> 32)) * 0x9E3779B97F4A7C15ull;
     return static_cast<size_t>(((key >> 32) * slots_.size()) >> 32);
@@ -63,7 +63,8 @@ struct BpeOptions {
 class Bpe final : public TokenModel {
  public:
   Bpe(Vocabulary vocabulary, MergeTable merges, BpeOptions options)
-      : TokenModel(std::move(vocabulary)), merges_(std::move(merges)),
+      : TokenModel(std::move(vocabulary)),
+        merges_(std::move(merges)),
         options_(std::move(options)) {
     for (int b = 0; b < 256; ++b) {
       std::string letter;
@@ -150,9 +151,8 @@ class Bpe final : public TokenModel {
   }
 
   bool CanFallBack(std::string_view symbol) const {
-    return std::all_of(symbol.begin(), symbol.end(), [&](char c) {
-      return fallback_ids_[static_cast<uint8_t>(c)] >= 0;
-    });
+    return std::all_of(symbol.begin(), symbol.end(),
+                       [&](char c) { return fallback_ids_[static_cast<uint8_t>(c)] >= 0; });
   }
 
   // Joins in place and gives the new number of tokens. Few symbols: rescan all ranks at each merge.
@@ -189,8 +189,8 @@ class Bpe final : public TokenModel {
     std::vector<uint32_t> next(count), previous(count);
     std::vector<uint64_t> storage;
     storage.reserve(count);
-    std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> heap(
-        std::greater<>(), std::move(storage));
+    std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> heap(std::greater<>(),
+                                                                              std::move(storage));
     const auto look = [&](uint32_t i) {
       merge[i] = next[i] == kEnd ? MergeTable::Merge() : merges_.Find(t[i].id, t[next[i]].id);
       if (merge[i].rank != kNoRank) heap.push(static_cast<uint64_t>(merge[i].rank) << 32 | i);

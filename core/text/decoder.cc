@@ -101,9 +101,9 @@ class WordPieceStage final : public TokenStage {
     first_ = false;
     if (clean_up_) {
       static constexpr std::string_view kCleaned[][2] = {
-          {" .", "."},     {" ?", "?"},     {" !", "!"},          {" ,", ","},
-          {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},        {" do not", " don't"},
-          {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"},
+          {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+          {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+          {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
       };
       for (const auto& [from, to] : kCleaned) ReplaceAll(token, from, to);
     }
@@ -305,9 +305,8 @@ Status Decoder::Add(const Json& spec) {
   } else if (type == "WordPiece") {
     SOTTO_ASSIGN_OR_RETURN(const std::string prefix, spec.StringOr("prefix", "##"));
     SOTTO_ASSIGN_OR_RETURN(const bool clean_up, spec.BoolOr("cleanup", true));
-    stages_.push_back([=](TextSink* next) {
-      return std::make_unique<WordPieceStage>(next, prefix, clean_up);
-    });
+    stages_.push_back(
+        [=](TextSink* next) { return std::make_unique<WordPieceStage>(next, prefix, clean_up); });
   } else if (type == "Metaspace") {
     SOTTO_ASSIGN_OR_RETURN(const std::string replacement,
                            spec.StringOr("replacement", "\xE2\x96\x81"));
@@ -316,16 +315,14 @@ Status Decoder::Add(const Json& spec) {
                            spec.StringOr("prepend_scheme", add_prefix ? "always" : "never"));
     if (replacement.empty()) return InvalidFile("Metaspace's 'replacement' must be one character");
     const bool drop = scheme != "never";
-    stages_.push_back([=](TextSink* next) {
-      return std::make_unique<MetaspaceStage>(next, replacement, drop);
-    });
+    stages_.push_back(
+        [=](TextSink* next) { return std::make_unique<MetaspaceStage>(next, replacement, drop); });
   } else if (type == "Strip") {
     SOTTO_ASSIGN_OR_RETURN(const std::string content, spec.StringAt("content"));
     SOTTO_ASSIGN_OR_RETURN(const int64_t start, spec.IntOr("start", 0, 0, 1 << 20));
     SOTTO_ASSIGN_OR_RETURN(const int64_t stop, spec.IntOr("stop", 0, 0, 1 << 20));
-    stages_.push_back([=](TextSink* next) {
-      return std::make_unique<StripStage>(next, content, start, stop);
-    });
+    stages_.push_back(
+        [=](TextSink* next) { return std::make_unique<StripStage>(next, content, start, stop); });
   } else if (type == "Replace") {
     const Json& pattern = spec["pattern"];
     if (!pattern["String"].is_string()) {
@@ -354,10 +351,10 @@ Result<Decoder> Decoder::FromJson(const Json& spec, bool clean_up) {
         {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     decoder.stages_.push_back([](TextSink* next) { return std::make_unique<FuseStage>(next); });
     for (const auto& pair : kCleaned) {
-      decoder.stages_.push_back([from = std::string(pair[0]), to = std::string(pair[1])](
-                                    TextSink* next) {
-        return std::make_unique<ReplaceStage>(next, from, to);
-      });
+      decoder.stages_.push_back(
+          [from = std::string(pair[0]), to = std::string(pair[1])](TextSink* next) {
+            return std::make_unique<ReplaceStage>(next, from, to);
+          });
     }
   }
   return decoder;

@@ -26,8 +26,8 @@ class TextSink {
 
 class Decoder {
  public:
-  // From the "decoder" member of tokenizer.json; null joins tokens by blanks. `clean_up` removes the
-  // blanks before punctuation and English contractions.
+  // From the "decoder" member of tokenizer.json; null joins tokens by blanks. `clean_up` removes
+  // the blanks before punctuation and English contractions.
   static Result<Decoder> FromJson(const Json& spec, bool clean_up);
 
   // A fresh chain that ends in `out`. The chain's first stage owns nothing of the others: keep all.

@@ -26,9 +26,9 @@ std::vector<char32_t> CodesOf(std::string_view utf8) {
 
 template <class Drop>
 void Filter(std::vector<AlignedChar>& text, const Drop& drop) {
-  text.erase(std::remove_if(text.begin(), text.end(),
-                            [&](const AlignedChar& c) { return drop(c.code); }),
-             text.end());
+  text.erase(
+      std::remove_if(text.begin(), text.end(), [&](const AlignedChar& c) { return drop(c.code); }),
+      text.end());
 }
 
 void NormalForm(unicode::Form form, std::vector<AlignedChar>& text) {
@@ -201,8 +201,8 @@ class ReplaceNormalizer final : public Normalizer {
   size_t MatchAt(const std::vector<AlignedChar>& text, size_t at) const {
     if (min_run_ > 0) {
       size_t end = at;
-      while (end < text.size() && (only_blanks_ ? text[end].code == ' '
-                                                : Has(text[end].code, unicode::kSpace))) {
+      while (end < text.size() &&
+             (only_blanks_ ? text[end].code == ' ' : Has(text[end].code, unicode::kSpace))) {
         ++end;
       }
       return end - at >= min_run_ ? end - at : 0;
@@ -225,7 +225,9 @@ class ReplaceNormalizer final : public Normalizer {
 class BertNormalizer final : public Normalizer {
  public:
   BertNormalizer(bool clean, bool ideographs, bool strip_accents, bool lowercase)
-      : clean_(clean), ideographs_(ideographs), strip_accents_(strip_accents),
+      : clean_(clean),
+        ideographs_(ideographs),
+        strip_accents_(strip_accents),
         lowercase_(lowercase) {
     for (int c = 0; c < 128; ++c) {
       const bool space = c == '\t' || c == '\n' || c == '\r' || c == ' ';
@@ -276,9 +278,8 @@ class BertNormalizer final : public Normalizer {
   static constexpr char kDropped = static_cast<char>(-1);
 
   static void Clean(std::vector<AlignedChar>& text) {
-    Filter(text, [](char32_t c) {
-      return c == 0 || c == kReplacement || Has(c, unicode::kControl);
-    });
+    Filter(text,
+           [](char32_t c) { return c == 0 || c == kReplacement || Has(c, unicode::kControl); });
     for (AlignedChar& c : text) {
       if (Has(c.code, unicode::kSpace)) c.code = ' ';
     }

@@ -1,5 +1,6 @@
-// Normalizers: what tokenizer.json does to the characters of a text before it is split. Each changes
-// a sequence of characters that carry the original bytes they stand for, as Hugging Face aligns them.
+// Normalizers: what tokenizer.json does to the characters of a text before it is split. Each
+// changes a sequence of characters that carry the original bytes they stand for, as Hugging Face
+// aligns them.
 #ifndef SOTTO_CORE_TEXT_NORMALIZER_H_
 #define SOTTO_CORE_TEXT_NORMALIZER_H_
 

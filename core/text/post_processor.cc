@@ -13,7 +13,8 @@ Result<std::vector<int32_t>> IdsOf(const Json& list) {
   std::vector<int32_t> ids;
   for (const Json& id : list.items()) {
     if (!id.is_int() || id.as_int() < 0 || id.as_int() > kMaxId) {
-      return InvalidFile("the ids of a template's special tokens must be integers of the vocabulary");
+      return InvalidFile(
+          "the ids of a template's special tokens must be integers of the vocabulary");
     }
     ids.push_back(static_cast<int32_t>(id.as_int()));
   }
@@ -31,7 +32,8 @@ Result<std::vector<Part>> ParseTemplate(const Json& list, const Json& special_to
     SOTTO_ASSIGN_OR_RETURN(const int64_t type_id, body.IntOr("type_id", 0, 0, 1 << 20));
     part.type_id = static_cast<int32_t>(type_id);
     if (is_text) {
-      if (id != "A" && id != "B") return InvalidFile(StrCat("a template names the text '", id, "'"));
+      if (id != "A" && id != "B")
+        return InvalidFile(StrCat("a template names the text '", id, "'"));
       part.sequence = id == "A" ? 0 : 1;
     } else {
       if (!special_tokens.has(id)) {

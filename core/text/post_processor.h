@@ -1,5 +1,5 @@
-// Post-processors: the special tokens around a text or a pair, the type ids, and offsets without the
-// blanks at a token's rim. All kinds come down to two templates and a list of trims.
+// Post-processors: the special tokens around a text or a pair, the type ids, and offsets without
+// the blanks at a token's rim. All kinds come down to two templates and a list of trims.
 #ifndef SOTTO_CORE_TEXT_POST_PROCESSOR_H_
 #define SOTTO_CORE_TEXT_POST_PROCESSOR_H_
 

@@ -245,7 +245,9 @@ class MetaspacePreTokenizer final : public PreTokenizer {
  public:
   enum class Prepend : uint8_t { kNever, kFirst, kAlways };
   MetaspacePreTokenizer(std::string replacement, Prepend prepend, bool split)
-      : code_(DecodeUtf8(replacement, 0).code), prepend_(prepend), split_(split),
+      : code_(DecodeUtf8(replacement, 0).code),
+        prepend_(prepend),
+        split_(split),
         splitter_(MakeLiteralPattern(std::move(replacement)), Behavior::kMergedWithNext, false) {}
 
   void Apply(PreTokenized& work) const override {

@@ -27,7 +27,8 @@ struct PreTokenized {
 class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
-  // Cuts the pieces that are text into finer ones. May replace the text (and place the pieces anew).
+  // Cuts the pieces that are text into finer ones. May replace the text (and place the pieces
+  // anew).
   virtual void Apply(PreTokenized& work) const = 0;
   // Whether the model is to see each piece's bytes instead of its characters (ByteLevel).
   virtual bool to_bytes() const { return false; }

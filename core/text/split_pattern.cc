@@ -247,8 +247,10 @@ Result<std::unique_ptr<SplitPattern>> MakeRegexPattern(std::string_view regex) {
     std::string_view source;
     uint8_t properties;
     bool run;
-  } simple[] = {{"\\s", unicode::kSpace, false},     {"\\s+", unicode::kSpace, true},
-                {"\\p{N}", unicode::kNumber, false}, {"\\p{N}+", unicode::kNumber, true},
+  } simple[] = {{"\\s", unicode::kSpace, false},
+                {"\\s+", unicode::kSpace, true},
+                {"\\p{N}", unicode::kNumber, false},
+                {"\\p{N}+", unicode::kNumber, true},
                 {"\\p{L}+", unicode::kLetter, true}};
   for (const auto& known : simple) {
     if (regex == known.source) {

@@ -146,11 +146,11 @@ Status Tokenizer::Impl::Pieces(std::string_view text, bool parse_special, Scratc
   added.Split(valid, {0, static_cast<uint32_t>(valid.size()), -1}, false, parse_special,
               s.segments);
 
-  const bool keeps = normalizer == nullptr ||
-                     std::all_of(s.segments.begin(), s.segments.end(), [&](const Piece& p) {
-                       return p.token >= 0 ||
-                              normalizer->Keeps(valid.substr(p.begin, p.end - p.begin));
-                     });
+  const bool keeps =
+      normalizer == nullptr ||
+      std::all_of(s.segments.begin(), s.segments.end(), [&](const Piece& p) {
+        return p.token >= 0 || normalizer->Keeps(valid.substr(p.begin, p.end - p.begin));
+      });
   if (!keeps) {
     AlignedText& out = s.work.text;
     out.Own();
@@ -451,8 +451,8 @@ Status Tokenizer::Impl::Pad(const EncodeOptions& options, Encoding& encoding) co
   return OkStatus();
 }
 
-// Roles, limit and chat template from tokenizer_config.json and special_tokens_map.json. What neither
-// mentions is looked for under its usual name; a role that is null in a file stays empty.
+// Roles, limit and chat template from tokenizer_config.json and special_tokens_map.json. What
+// neither mentions is looked for under its usual name; a role that is null in a file stays empty.
 void Tokenizer::Impl::ReadConfig(const Json& config, const Json& special_tokens_map) {
   const auto find = [&](std::string_view content) -> int32_t {
     if (const AddedToken* token = added.ByContent(content)) return token->id;
@@ -572,9 +572,7 @@ std::string Tokenizer::IdToToken(int32_t id) const { return std::string(impl_->T
 bool Tokenizer::IsSpecial(int32_t id) const { return impl_->IsSpecial(id); }
 
 namespace {
-std::optional<int32_t> Present(int32_t id) {
-  return id < 0 ? std::nullopt : std::optional(id);
-}
+std::optional<int32_t> Present(int32_t id) { return id < 0 ? std::nullopt : std::optional(id); }
 }  // namespace
 
 std::optional<int32_t> Tokenizer::bos_id() const { return Present(impl_->roles[kBos]); }

@@ -62,7 +62,8 @@ class StreamDecoder;
 
 class Tokenizer {
  public:
-  // The other two files are optional: they name the special tokens, the chat template and the limits.
+  // The other two files are optional: they name the special tokens, the chat template and the
+  // limits.
   static Result<Tokenizer> FromJson(std::string_view tokenizer_json,
                                     std::string_view tokenizer_config_json = {},
                                     std::string_view special_tokens_map_json = {});

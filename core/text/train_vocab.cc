@@ -37,9 +37,10 @@ Json BpePreTokenizer(const TrainBpeOptions& options) {
   }
   const std::string_view regex =
       options.pattern == PreTokenizerPattern::kLlama3 ? kLlama3Pattern : kQwen2Pattern;
-  Json split = Type("Split", {{"pattern", Json::Object({{"Regex", Json::String(std::string(regex))}})},
-                              {"behavior", Json::String("Isolated")},
-                              {"invert", Json::Bool(false)}});
+  Json split =
+      Type("Split", {{"pattern", Json::Object({{"Regex", Json::String(std::string(regex))}})},
+                     {"behavior", Json::String("Isolated")},
+                     {"invert", Json::Bool(false)}});
   std::vector<Json> parts = {std::move(split), ByteLevel(options.add_prefix_space, false)};
   return Type("Sequence", {{"pretokenizers", Json::Array(std::move(parts))}});
 }
@@ -87,8 +88,9 @@ void WordCounts::Add(std::string_view text) {
   constexpr size_t kPart = size_t{1} << 20;
   while (text.size() > kPart) {
     size_t cut = text.rfind('\n', kPart);
-    cut = cut == std::string_view::npos || cut < kPart / 2 ? CompleteUtf8Prefix(text.substr(0, kPart))
-                                                           : cut + 1;
+    cut = cut == std::string_view::npos || cut < kPart / 2
+              ? CompleteUtf8Prefix(text.substr(0, kPart))
+              : cut + 1;
     const std::string_view part = text.substr(0, cut);
     text.remove_prefix(cut);
     Add(part);
@@ -131,8 +133,10 @@ class VocabTrainer {
 
   VocabTrainer(const WordCounts& words, int64_t min_frequency, size_t vocab_size,
                size_t max_token_length, std::string_view continuing_prefix)
-      : source_(*words.impl_), min_frequency_(std::max<int64_t>(min_frequency, 1)),
-        vocab_size_(vocab_size), max_token_length_(max_token_length),
+      : source_(*words.impl_),
+        min_frequency_(std::max<int64_t>(min_frequency, 1)),
+        vocab_size_(vocab_size),
+        max_token_length_(max_token_length),
         prefix_(continuing_prefix) {}
 
   StringTable& tokens() { return tokens_; }
@@ -498,10 +502,11 @@ Result<std::string> TrainWordPiece(const WordCounts& words, const TrainWordPiece
                                   {"continuing_subword_prefix", Json::String("##")},
                                   {"max_input_chars_per_word", Json::Int(100)},
                                   {"vocab", Vocabulary(tokens)}});
-  return Document(options.special_tokens, WordPieceNormalizer(options), Type("BertPreTokenizer"),
-                  std::move(post_processor),
-                  Type("WordPiece", {{"prefix", Json::String("##")}, {"cleanup", Json::Bool(true)}}),
-                  std::move(model));
+  return Document(
+      options.special_tokens, WordPieceNormalizer(options), Type("BertPreTokenizer"),
+      std::move(post_processor),
+      Type("WordPiece", {{"prefix", Json::String("##")}, {"cleanup", Json::Bool(true)}}),
+      std::move(model));
 }
 
 }  // namespace sotto

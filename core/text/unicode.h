@@ -1,6 +1,6 @@
 // What a tokenizer asks of Unicode: properties of a code point, lowercase, the four normal forms.
-// The tables follow the versions that Hugging Face's tokenizers stand on (tools/make_unicode.py says
-// which), so that ids agree; this is not a general Unicode library.
+// The tables follow the versions that Hugging Face's tokenizers stand on (tools/make_unicode.py
+// says which), so that ids agree; this is not a general Unicode library.
 #ifndef SOTTO_CORE_TEXT_UNICODE_H_
 #define SOTTO_CORE_TEXT_UNICODE_H_
 
@@ -11,14 +11,14 @@
 namespace sotto::unicode {
 
 enum Property : uint8_t {
-  kLetter = 1,        // general category L*
-  kNumber = 2,        // N*
-  kPunctuation = 4,   // BERT's: P* and ASCII symbols
-  kControl = 8,       // Cc, Cf, Co but tab and line ends
-  kNonspacing = 16,   // Mn
-  kMark = 32,         // M*
-  kSpace = 64,        // White_Space
-  kWord = 128,        // \w: letters, marks, digits, connectors
+  kLetter = 1,       // general category L*
+  kNumber = 2,       // N*
+  kPunctuation = 4,  // BERT's: P* and ASCII symbols
+  kControl = 8,      // Cc, Cf, Co but tab and line ends
+  kNonspacing = 16,  // Mn
+  kMark = 32,        // M*
+  kSpace = 64,       // White_Space
+  kWord = 128,       // \w: letters, marks, digits, connectors
 };
 
 // Two-stage table: pages of 256 code points, equal pages stored once. Built at first use.
@@ -30,7 +30,8 @@ const Properties& PropertyTable();
 
 // The bits of a code point; 0 past U+10FFFF.
 inline uint8_t PropertiesOf(const Properties& table, char32_t c) {
-  return c < 0x110000 ? table.bits[(static_cast<uint32_t>(table.page[c >> 8]) << 8) | (c & 0xFF)] : 0;
+  return c < 0x110000 ? table.bits[(static_cast<uint32_t>(table.page[c >> 8]) << 8) | (c & 0xFF)]
+                      : 0;
 }
 inline uint8_t PropertiesOf(char32_t c) { return PropertiesOf(PropertyTable(), c); }
 inline bool Has(char32_t c, uint8_t properties) { return (PropertiesOf(c) & properties) != 0; }
@@ -52,8 +53,8 @@ struct NormalizedChar {
 };
 void Normalize(Form form, const std::vector<char32_t>& text, std::vector<NormalizedChar>& out);
 
-// Whether NFC leaves the character as it is and apart from the one before it, so that a text of such
-// characters is in NFC (the quick check of Unicode Standard Annex 15, section 9).
+// Whether NFC leaves the character as it is and apart from the one before it, so that a text of
+// such characters is in NFC (the quick check of Unicode Standard Annex 15, section 9).
 bool KeepsInNfc(char32_t c);
 
 uint8_t CombiningClass(char32_t c);

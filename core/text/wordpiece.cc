@@ -1,5 +1,5 @@
-// WordPiece (BERT): the longest known prefix, then the longest known continuation, and so on; a word
-// that does not come out even is one unknown token.
+// WordPiece (BERT): the longest known prefix, then the longest known continuation, and so on; a
+// word that does not come out even is one unknown token.
 #include <algorithm>
 #include <utility>
 
@@ -12,8 +12,11 @@ namespace {
 class WordPiece final : public TokenModel {
  public:
   WordPiece(Vocabulary vocabulary, int32_t unknown, std::string prefix, size_t max_chars)
-      : TokenModel(std::move(vocabulary)), unknown_(unknown), prefix_(std::move(prefix)),
-        max_chars_(max_chars), prefix_hash_(HashOf(prefix_)) {}
+      : TokenModel(std::move(vocabulary)),
+        unknown_(unknown),
+        prefix_(std::move(prefix)),
+        max_chars_(max_chars),
+        prefix_hash_(HashOf(prefix_)) {}
 
   Status Tokenize(std::string_view piece, std::vector<ModelToken>& tokens) const override {
     const auto size = static_cast<uint32_t>(piece.size());
@@ -31,9 +34,8 @@ class WordPiece final : public TokenModel {
 
  private:
   static size_t CountChars(std::string_view text) {
-    return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-      return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
-    }));
+    return static_cast<size_t>(std::count_if(
+        text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
   }
 
   bool Match(std::string_view word, std::vector<ModelToken>& tokens) const {
@@ -87,9 +89,8 @@ Result<std::unique_ptr<TokenModel>> MakeWordPiece(const Json& spec) {
   SOTTO_ASSIGN_OR_RETURN(const int64_t max_chars,
                          spec.IntOr("max_input_chars_per_word", 100, 0, 1 << 16));
   const int32_t unknown_id = vocabulary.IdOf(unknown);
-  return std::unique_ptr<TokenModel>(
-      std::make_unique<WordPiece>(std::move(vocabulary), unknown_id, std::move(prefix),
-                                  static_cast<size_t>(max_chars)));
+  return std::unique_ptr<TokenModel>(std::make_unique<WordPiece>(
+      std::move(vocabulary), unknown_id, std::move(prefix), static_cast<size_t>(max_chars)));
 }
 
 }  // namespace sotto

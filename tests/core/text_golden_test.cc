@@ -61,9 +61,8 @@ uint32_t CrcOf(const Encoding& e, uint32_t crc, bool with_words = true) {
     spans.push_back(static_cast<int32_t>(begin));
     spans.push_back(static_cast<int32_t>(end));
   }
-  for (const auto* row : {&e.ids, static_cast<const std::vector<int32_t>*>(&spans),
-                          &e.sequence_ids, &e.type_ids, &e.special_tokens_mask,
-                          &e.attention_mask}) {
+  for (const auto* row : {&e.ids, static_cast<const std::vector<int32_t>*>(&spans), &e.sequence_ids,
+                          &e.type_ids, &e.special_tokens_mask, &e.attention_mask}) {
     crc = CrcOf(*row, crc);
   }
   if (with_words) crc = CrcOf(e.word_ids, crc);
@@ -212,11 +211,10 @@ std::string Gpt2Json(const std::string& folder) {
     if (end > at) merges.push_back(Json::String(lines.substr(at, end - at)));
     at = end + 1;
   }
-  const Json bytes = MustParse(
-      R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false})");
+  const Json bytes =
+      MustParse(R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false})");
   return Json::Object(
-             {{"added_tokens",
-               MustParse(R"([{"id":50256,"content":"<|endoftext|>","special":true,
+             {{"added_tokens", MustParse(R"([{"id":50256,"content":"<|endoftext|>","special":true,
                               "single_word":false,"lstrip":false,"rstrip":false,
                               "normalized":false}])")},
               {"pre_tokenizer", bytes},

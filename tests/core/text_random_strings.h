@@ -1,5 +1,6 @@
-// The strings on which tokenizers are compared: mixed scripts, accents, emoji, controls, white space,
-// long runs, special tokens written out. tests/golden/make_tokenizer_golden.py draws the very same.
+// The strings on which tokenizers are compared: mixed scripts, accents, emoji, controls, white
+// space, long runs, special tokens written out. tests/golden/make_tokenizer_golden.py draws the
+// very same.
 #ifndef SOTTO_TESTS_CORE_TEXT_RANDOM_STRINGS_H_
 #define SOTTO_TESTS_CORE_TEXT_RANDOM_STRINGS_H_
 
@@ -15,18 +16,18 @@ namespace sotto {
 inline std::string RandomString(uint64_t index) {
   static constexpr char32_t kSpaces[] = {' ',    '\t',   '\n', '\r',   0xA0,
                                          0x3000, 0x2003, 0x0B, 0x0085, 0x2028};
-  static constexpr const char* kContractions[] = {
-      "'s", "'T", "'re", "'VE", "'ll", "'\xC5\xBF", "'x", "\xE2\x80\x99s"};
+  static constexpr const char* kContractions[] = {"'s",  "'T",        "'re", "'VE",
+                                                  "'ll", "'\xC5\xBF", "'x",  "\xE2\x80\x99s"};
   static constexpr char32_t kScripts[][2] = {
       {0x370, 0x3FF},   {0x400, 0x4FF},   {0x590, 0x5FF},   {0x600, 0x6FF},     {0x900, 0x97F},
       {0xE00, 0xE7F},   {0x1100, 0x11FF}, {0xAC00, 0xD7A3}, {0x3040, 0x30FF},   {0x4E00, 0x9FFF},
       {0x3400, 0x4DBF}, {0xF900, 0xFAFF}, {0xFB00, 0xFB4F}, {0xFF00, 0xFFEF},   {0x10A0, 0x10FF},
       {0x1E00, 0x1EFF}, {0xF00, 0xFFF},   {0x980, 0x9FF},   {0x20000, 0x2A6DF}, {0x2150, 0x218F}};
-  static constexpr char32_t kControls[] = {0x00,   0x07,   0x1B,   0x7F,   0x85,   0x9F,  0x200B,
-                                           0x200D, 0x200F, 0xFEFF, 0xFFFD, 0xE000, 0xAD,  0x2060};
+  static constexpr char32_t kControls[] = {0x00,   0x07,   0x1B,   0x7F,   0x85,   0x9F, 0x200B,
+                                           0x200D, 0x200F, 0xFEFF, 0xFFFD, 0xE000, 0xAD, 0x2060};
   static constexpr const char* kSpecials[] = {
-      "[CLS]", "[SEP]", "[MASK]", "<s>", "</s>", "<mask>", "<|endoftext|>", "<|im_start|>",
-      "[UNK]", "<|eot_id|>", " <mask> ", "<pad>"};
+      "[CLS]",         "[SEP]",        "[MASK]", "<s>",        "</s>",     "<mask>",
+      "<|endoftext|>", "<|im_start|>", "[UNK]",  "<|eot_id|>", " <mask> ", "<pad>"};
 
   Random random(20261123, index);
   const auto below = [&](uint64_t n) { return random.NextBelow(n); };

@@ -79,8 +79,8 @@ TEST(TextTokenizer, AMalformedFileIsAnErrorThatSaysWhere) {
               StatusCode::kInvalidFile, "'ab'");
   ExpectError(R"({"model":{"type":"BPE","vocab":{"a":0},"merges":["a"]}})",
               StatusCode::kInvalidFile, "merge 0");
-  ExpectError(R"({"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}})",
-              StatusCode::kInvalidFile, "'a'");
+  ExpectError(R"({"model":{"type":"BPE","vocab":{"a":-1},"merges":[]}})", StatusCode::kInvalidFile,
+              "'a'");
   ExpectError(R"({"model":{"type":"BPE","vocab":{"a":4000000000},"merges":[]}})",
               StatusCode::kInvalidFile, "'a'");
   ExpectError(Document("post_processor", R"({"type":"TemplateProcessing","special_tokens":{},)"
@@ -139,7 +139,9 @@ TEST(TextTokenizer, InvalidUtf8CountsAsReplacementCharactersAndNeverCrashes) {
 
 TEST(TextTokenizer, OffsetsOfInvalidUtf8PointAtTheOriginalBytes) {
   const Tokenizer tokenizer = Load("bpe_gpt2");
-  const Result<Encoding> e = tokenizer.Encode("a\xFF" "b");
+  const Result<Encoding> e = tokenizer.Encode(
+      "a\xFF"
+      "b");
   ASSERT_TRUE(e.ok());
   EXPECT_EQ(e->offsets.front(), (std::pair<uint32_t, uint32_t>(0, 1)));
   EXPECT_EQ(e->offsets.back(), (std::pair<uint32_t, uint32_t>(2, 3)));
@@ -151,7 +153,9 @@ TEST(TextTokenizer, OffsetsOfInvalidUtf8PointAtTheOriginalBytes) {
 TEST(TextTokenizer, OffsetsReachThroughNormalizationToTheOriginal) {
   const Tokenizer tokenizer = Load("wordpiece_uncased");
   //                          0    1 5     6
-  const std::string text = "\x07\xC3\x89" "a\xCC\x81!";
+  const std::string text =
+      "\x07\xC3\x89"
+      "a\xCC\x81!";
   const Result<Encoding> e = tokenizer.Encode(text, {.add_special_tokens = false});
   ASSERT_TRUE(e.ok());
   ASSERT_FALSE(e->offsets.empty());
@@ -225,8 +229,7 @@ TEST(TextTokenizer, CleanUpRemovesBlanksBeforePunctuationAlsoWhenStreamed) {
       R"({"pre_tokenizer":{"type":"WhitespaceSplit"},"model":{"type":"WordPiece","vocab":)"
       R"({"[UNK]":0,"it":1,"'s":2,".":3,"n't":4,"'":5}}})";
   Result<Tokenizer> plain = Tokenizer::FromJson(json);
-  Result<Tokenizer> clean =
-      Tokenizer::FromJson(json, R"({"clean_up_tokenization_spaces":true})");
+  Result<Tokenizer> clean = Tokenizer::FromJson(json, R"({"clean_up_tokenization_spaces":true})");
   ASSERT_TRUE(plain.ok() && clean.ok());
   const std::vector<int32_t> ids = {1, 2, 5, 1, 5, 4, 3};
   EXPECT_EQ(plain->Decode(ids), "it 's ' it ' n't .");
@@ -285,8 +288,7 @@ TEST(TextTokenizer, OverflowHoldsAllThatWasCutOffInOverlappingWindows) {
     const std::vector<int32_t> all = bert.Encode(text, {.add_special_tokens = false})->ids;
     for (const bool left : {false, true}) {
       const Result<Encoding> e = bert.Encode(
-          text,
-          {.max_length = 10, .truncate_left = left, .stride = 3, .return_overflow = true});
+          text, {.max_length = 10, .truncate_left = left, .stride = 3, .return_overflow = true});
       ASSERT_TRUE(e.ok());
       std::vector<const Encoding*> windows = {&*e};
       for (const Encoding& window : e->overflow) windows.push_back(&window);
@@ -315,8 +317,7 @@ TEST(TextTokenizer, RefusesLengthsThatCannotBeMet) {
   EXPECT_FALSE(bert.Encode("a b c", {.max_length = 1}).ok());
   EXPECT_TRUE(bert.Encode("a b c", {.max_length = 2}).ok());
   EXPECT_EQ(bert.Encode("a b c", {.max_length = 2})->size(), 2u);
-  EXPECT_FALSE(
-      bert.Encode("a b c", {.max_length = 4, .truncation = Truncation::kOnlySecond}).ok());
+  EXPECT_FALSE(bert.Encode("a b c", {.max_length = 4, .truncation = Truncation::kOnlySecond}).ok());
   EXPECT_FALSE(bert.Encode("a b c d e f", {.max_length = 5, .stride = 3}).ok());
   EXPECT_FALSE(bert.Encode("a b c d e f", {.max_length = 5, .stride = -1}).ok());
   EXPECT_FALSE(Load("bpe_gpt2", R"({"pad_token":null})").Encode("a", {.pad_to = 8}).ok());
@@ -354,17 +355,21 @@ TEST(TextTokenizer, ThreadsShareOneTokenizer) {
 
 TEST(TextOffsets, Utf16OffsetsCountAsJavaScriptDoes) {
   // a, e with acute (2 bytes), an ideograph (3), an emoji (4 bytes, 2 units), b
-  const std::string text = "a\xC3\xA9\xE4\xB8\xAD\xF0\x9F\x98\x80" "b";
+  const std::string text =
+      "a\xC3\xA9\xE4\xB8\xAD\xF0\x9F\x98\x80"
+      "b";
   const std::vector<uint32_t> bytes = {11, 0, 1, 3, 6, 10, 12, 99, 2, 8};
-  EXPECT_EQ(Utf16Offsets(text, bytes),
-            (std::vector<uint32_t>{6, 0, 1, 2, 3, 5, 6, 6, 1, 3}));
+  EXPECT_EQ(Utf16Offsets(text, bytes), (std::vector<uint32_t>{6, 0, 1, 2, 3, 5, 6, 6, 1, 3}));
 }
 
 TEST(TextOffsets, IllFormedPartsAreOneUnitEach) {
   // Two bytes of a cut character are one part; a stray continuation byte is another.
   const std::vector<uint32_t> bytes = {0, 2, 3, 4};
   EXPECT_EQ(Utf16Offsets("\xE4\xB8\x80\x80", bytes), (std::vector<uint32_t>{0, 0, 1, 2}));
-  EXPECT_EQ(Utf16Offsets("\xE4\xB8" "a\xFF", bytes), (std::vector<uint32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(Utf16Offsets("\xE4\xB8"
+                         "a\xFF",
+                         bytes),
+            (std::vector<uint32_t>{0, 1, 2, 3}));
 }
 
 }  // namespace

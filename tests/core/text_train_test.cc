@@ -24,8 +24,8 @@ TEST(TextTrain, ABpeVocabularyHasItsSizeAndSpellsEveryText) {
   options.vocab_size = 400;
   options.special_tokens = {"<|a|>", "<|b|>"};
   options.bos_token = "<|a|>";
-  for (const auto pattern : {PreTokenizerPattern::kGpt2, PreTokenizerPattern::kLlama3,
-                             PreTokenizerPattern::kQwen2}) {
+  for (const auto pattern :
+       {PreTokenizerPattern::kGpt2, PreTokenizerPattern::kLlama3, PreTokenizerPattern::kQwen2}) {
     options.pattern = pattern;
     const Result<std::string> json = TrainBpe(Fed(WordCounts::ForBpe(options)), options);
     ASSERT_TRUE(json.ok()) << json.status().message();

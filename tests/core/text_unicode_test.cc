@@ -48,9 +48,7 @@ Describe InForm(Form form) {
   return [=](char32_t c) { return Normalized(form, {c}) + '\0'; };
 }
 Describe AmongMarks(Form form) {
-  return [=](char32_t c) {
-    return Normalized(form, {'e', 0x301, c, 0x323, 0x1161, 'a'}) + '\0';
-  };
+  return [=](char32_t c) { return Normalized(form, {'e', 0x301, c, 0x323, 0x1161, 'a'}) + '\0'; };
 }
 
 TEST(TextUnicode, EveryCodePointIsAsHuggingFaceHasIt) {
@@ -64,16 +62,17 @@ TEST(TextUnicode, EveryCodePointIsAsHuggingFaceHasIt) {
       {"number", Bit(unicode::kNumber)},
       {"punctuation", Bit(unicode::kPunctuation)},
       {"space", Bit(unicode::kSpace)},
-      {"control", [](char32_t c) {
+      {"control",
+       [](char32_t c) {
          return std::string(1, c != 0 && unicode::Has(c, unicode::kControl) ? '\1' : '\0');
        }},
       {"nonspacing", Bit(unicode::kNonspacing)},
       {"mark", Bit(unicode::kMark)},
       {"word", Bit(unicode::kWord)},
-      {"ideograph", [](char32_t c) {
-         return std::string(1, unicode::IsBertIdeograph(c) ? '\1' : '\0');
-       }},
-      {"lower", [](char32_t c) {
+      {"ideograph",
+       [](char32_t c) { return std::string(1, unicode::IsBertIdeograph(c) ? '\1' : '\0'); }},
+      {"lower",
+       [](char32_t c) {
          std::string s;
          AppendUtf8(s, unicode::ToLower(c));
          if (c == 0x130) AppendUtf8(s, 0x307);

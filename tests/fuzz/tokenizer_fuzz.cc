@@ -29,8 +29,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t cut = input.find('\0');
   const std::string_view json = input.substr(0, cut);
-  const std::string_view text = cut == std::string_view::npos ? "aB \xC3\xA9 1!" : input.substr(cut + 1);
-  sotto::Result<sotto::Tokenizer> tokenizer = sotto::Tokenizer::FromJson(json, "{\"clean_up_tokenization_spaces\":true}");
+  const std::string_view text =
+      cut == std::string_view::npos ? "aB \xC3\xA9 1!" : input.substr(cut + 1);
+  sotto::Result<sotto::Tokenizer> tokenizer =
+      sotto::Tokenizer::FromJson(json, "{\"clean_up_tokenization_spaces\":true}");
   if (!tokenizer.ok()) {
     Require(!tokenizer.status().message().empty());
     return 0;
