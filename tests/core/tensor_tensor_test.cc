@@ -9,6 +9,13 @@
 #include "core/tensor/quant.h"
 #include "core/tensor/tensor.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+// An allocation that cannot be had returns null under the sanitizer, too.
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+#endif
+#endif
+
 namespace sotto {
 namespace {
 
