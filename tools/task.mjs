@@ -281,6 +281,7 @@ const commands = {
       await step(`${preset}: build`, () => cmake(preset));
       await step(`${preset}: GoogleTest`, () => googleTests(preset));
     }
+    if (wanted('native')) await step('native: command line', () => nodeTests('tests/core/*.test.mjs'));
     for (const { name } of testedVariants.filter((p) => wanted(p.name))) {
       await step(`${name}: build`, () => cmake(name));
       await step(`${name}: GoogleTest in Node`, () => googleTests(name));

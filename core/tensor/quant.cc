@@ -14,6 +14,7 @@ float RowScale(const float* row, int64_t k) {
 }
 
 int QuantizeValue(float value, float inverse) {
+  if (inverse == 0) return 0;  // a row of zeros, or one that is not finite
   return std::clamp(static_cast<int>(std::nearbyint(value * inverse)), -kQ8Max, kQ8Max);
 }
 
