@@ -34,7 +34,8 @@ Status WriteAll(int fd, std::string_view bytes, const std::string& path) {
 Result<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
   SOTTO_ASSIGN_OR_RETURN(const FileView view, FileView::Open(path));
   if (view.bytes().size() > max_bytes) {
-    return InvalidFile(StrCat(path, " has ", view.bytes().size(), " bytes; at most ", max_bytes, " are read"));
+    return InvalidFile(
+        StrCat(path, " has ", view.bytes().size(), " bytes; at most ", max_bytes, " are read"));
   }
   return std::string(view.bytes());
 }
@@ -101,7 +102,8 @@ Result<FileView> FileView::Open(const std::string& path) {
   if (fd < 0) return ErrnoStatus(path);
   struct stat info;
   if (::fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
-    const Status status = S_ISDIR(info.st_mode) ? IoError(path + " is a folder") : ErrnoStatus(path);
+    const Status status =
+        S_ISDIR(info.st_mode) ? IoError(path + " is a folder") : ErrnoStatus(path);
     ::close(fd);
     return status;
   }

@@ -1,4 +1,5 @@
-// Whole files of the native system: read, and written so that a crash leaves the old or the new one.
+// Whole files of the native system: read, and written so that a crash leaves the old or the new
+// one.
 #ifndef SOTTO_CORE_BASE_FILE_H_
 #define SOTTO_CORE_BASE_FILE_H_
 

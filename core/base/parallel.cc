@@ -33,9 +33,9 @@ struct ThreadPool::State {
   std::vector<std::thread> workers;
   std::mutex mutex;
   std::condition_variable wake;
-  std::atomic<uint64_t> epoch{0};    // grows by one for each loop
-  std::atomic<int> busy{0};          // workers that have not yet finished this loop
-  std::atomic<int64_t> next{0};      // first item that nobody has taken
+  std::atomic<uint64_t> epoch{0};  // grows by one for each loop
+  std::atomic<int> busy{0};        // workers that have not yet finished this loop
+  std::atomic<int64_t> next{0};    // first item that nobody has taken
   std::atomic<bool> stop{false};
   int64_t count = 0, chunk = 0;
   const FunctionRef<void(int64_t, int64_t)>* body = nullptr;
@@ -88,7 +88,8 @@ void ThreadPool::For(int64_t count, int64_t grain, FunctionRef<void(int64_t, int
   if (!state_) return body(0, count);
   State& s = *state_;
   // Four chunks a thread even out uneven rows without paying much for the shared counter.
-  s.chunk = std::max<int64_t>(std::max<int64_t>(grain, 1), (count + 4 * threads_ - 1) / (4 * threads_));
+  s.chunk =
+      std::max<int64_t>(std::max<int64_t>(grain, 1), (count + 4 * threads_ - 1) / (4 * threads_));
   s.count = count;
   s.body = &body;
   s.next.store(0, std::memory_order_relaxed);

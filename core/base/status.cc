@@ -4,15 +4,24 @@ namespace sotto {
 
 std::string_view StatusCodeName(StatusCode code) {
   switch (code) {
-    case StatusCode::kOk: return "ok";
-    case StatusCode::kInvalidArgument: return "invalid-argument";
-    case StatusCode::kInvalidFile: return "invalid-file";
-    case StatusCode::kUnsupported: return "unsupported";
-    case StatusCode::kNotFound: return "not-found";
-    case StatusCode::kOutOfMemory: return "out-of-memory";
-    case StatusCode::kIo: return "io";
-    case StatusCode::kCancelled: return "cancelled";
-    case StatusCode::kInternal: return "internal";
+    case StatusCode::kOk:
+      return "ok";
+    case StatusCode::kInvalidArgument:
+      return "invalid-argument";
+    case StatusCode::kInvalidFile:
+      return "invalid-file";
+    case StatusCode::kUnsupported:
+      return "unsupported";
+    case StatusCode::kNotFound:
+      return "not-found";
+    case StatusCode::kOutOfMemory:
+      return "out-of-memory";
+    case StatusCode::kIo:
+      return "io";
+    case StatusCode::kCancelled:
+      return "cancelled";
+    case StatusCode::kInternal:
+      return "internal";
   }
   return "internal";
 }

@@ -1,5 +1,6 @@
 // Errors as values. A Status carries a code and one sentence that a stranger can act on; a Result
-// carries a value or the Status that explains its absence. Nothing in Sotto's core throws or aborts.
+// carries a value or the Status that explains its absence. Nothing in Sotto's core throws or
+// aborts.
 #ifndef SOTTO_CORE_BASE_STATUS_H_
 #define SOTTO_CORE_BASE_STATUS_H_
 
@@ -72,8 +73,8 @@ std::string StrCat(const Parts&... parts) {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT: implicit by intent
-  Result(Status status) : status_(std::move(status)) {}   // NOLINT: implicit by intent
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit by intent
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit by intent
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }

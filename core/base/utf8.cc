@@ -6,8 +6,8 @@ namespace sotto {
 namespace {
 
 struct Lead {
-  int length;           // of the whole character; 0 for a byte that cannot start one
-  uint8_t low, high;    // allowed range of the second byte (Unicode 15, table 3-7)
+  int length;         // of the whole character; 0 for a byte that cannot start one
+  uint8_t low, high;  // allowed range of the second byte (Unicode 15, table 3-7)
 };
 
 Lead LeadOf(uint8_t b) {

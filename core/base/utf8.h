@@ -1,5 +1,6 @@
-// UTF-8 read with suspicion: any bytes give code points, and what is not UTF-8 gives U+FFFD, one for
-// each maximal ill-formed subpart (Unicode 15, section 3.9, "substitution of maximal subparts").
+// UTF-8 read with suspicion: any bytes give code points, and what is not UTF-8 gives U+FFFD, one
+// for each maximal ill-formed subpart (Unicode 15, section 3.9, "substitution of maximal
+// subparts").
 #ifndef SOTTO_CORE_BASE_UTF8_H_
 #define SOTTO_CORE_BASE_UTF8_H_
 
@@ -25,7 +26,8 @@ void AppendUtf8(std::string& out, char32_t code);
 bool IsValidUtf8(std::string_view text);
 // The text with every ill-formed part replaced by U+FFFD.
 std::string ReplaceInvalidUtf8(std::string_view text);
-// The length of the longest prefix that does not end inside a character that more bytes could finish.
+// The length of the longest prefix that does not end inside a character that more bytes could
+// finish.
 size_t CompleteUtf8Prefix(std::string_view text);
 
 }  // namespace sotto

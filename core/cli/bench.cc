@@ -11,7 +11,6 @@
 #include "core/models/model.h"
 #include "core/ops/ops.h"
 #include "core/tensor/quant.h"
-#include "core/train/trainer.h"
 
 namespace sotto {
 namespace {
@@ -30,35 +29,18 @@ double Median(FunctionRef<void()> call) {
     call();
     times.push_back(Seconds() - t);
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
+  std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2),
+                   times.end());
   return times[times.size() / 2];
 }
-
-// Random tokens, to time training steps.
-class NoiseBatches final : public BatchSource {
- public:
-  int64_t batches() const override { return 1 << 20; }
-  Result<Batch> Get(int64_t /*epoch*/, int64_t index) override {
-    constexpr int64_t kBatch = 16, kTokens = 256, kVocab = 4096;
-    Batch batch;
-    Random random(static_cast<uint64_t>(index));
-    SOTTO_ASSIGN_OR_RETURN(batch.input.ids, Tensor::Allocate({kBatch, kTokens}, DType::kI32));
-    SOTTO_ASSIGN_OR_RETURN(batch.targets, Tensor::Allocate({kBatch, kTokens}, DType::kI32));
-    batch.tokens = batch.target_count = kBatch * kTokens;
-    for (int64_t i = 0; i < batch.tokens; ++i) {
-      batch.input.ids.i32()[i] = static_cast<int32_t>(random.NextBelow(kVocab));
-      batch.targets.i32()[i] = static_cast<int32_t>(random.NextBelow(kVocab));
-    }
-    return batch;
-  }
-};
 
 class Bencher {
  public:
   Bencher(const std::vector<std::string>& names, int threads) : names_(names), pool_(threads) {}
 
   bool Wanted(std::string_view name) const {
-    return names_.empty() || std::any_of(names_.begin(), names_.end(), [&](const std::string& n) { return name.starts_with(n); });
+    return names_.empty() || std::any_of(names_.begin(), names_.end(),
+                                         [&](const std::string& n) { return name.starts_with(n); });
   }
 
   void Report(std::string_view name, double seconds, double work, std::string_view unit) {
@@ -72,7 +54,8 @@ class Bencher {
   }
 
   Status MatMuls() {
-    for (const auto& [m, n, k] : std::initializer_list<std::array<int64_t, 3>>{{1, 3072, 768}, {128, 3072, 768}, {4096, 768, 192}}) {
+    for (const auto& [m, n, k] : std::initializer_list<std::array<int64_t, 3>>{
+             {1, 3072, 768}, {128, 3072, 768}, {4096, 768, 192}}) {
       const double giga = 2e-9 * static_cast<double>(m * n * k);
       const std::string shape = StrCat(m, "x", k, "x", n);
       SOTTO_ASSIGN_OR_RETURN(const Tensor x, Noise({m, k}));
@@ -94,7 +77,8 @@ class Bencher {
   // A forward pass over `tokens` tokens of a model with random weights.
   Status Forward(std::string_view name, const char* config, int64_t tokens) {
     for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kQ8}) {
-      const std::string full = StrCat("forward/", name, format == WeightFormat::kQ8 ? "/q8/" : "/f32/", tokens);
+      const std::string full =
+          StrCat("forward/", name, format == WeightFormat::kQ8 ? "/q8/" : "/f32/", tokens);
       if (!Wanted(full)) continue;
       SOTTO_ASSIGN_OR_RETURN(const Json json, Json::Parse(config));
       SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, CreateModel(json));
@@ -115,32 +99,6 @@ class Bencher {
       SOTTO_RETURN_IF_ERROR(status);
       Report(full, seconds, static_cast<double>(tokens), "tokens_per_s");
     }
-    return OkStatus();
-  }
-
-  // Training steps of the model that tests/bench/train_pytorch.py times, too.
-  Status Train() {
-    if (!Wanted("train/gpt2")) return OkStatus();
-    SOTTO_ASSIGN_OR_RETURN(const Json config, Json::Parse(
-        R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 4096, "n_embd": 192, "n_layer": 6,
-            "n_head": 6, "n_positions": 256})"));
-    SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(config));
-    SOTTO_RETURN_IF_ERROR(model->parameters().Initialize(1, 0.02f));
-    TrainOptions options;
-    options.schedule.steps = 1000;
-    std::vector<TrainPhase> phases;
-    phases.push_back({options.schedule.steps, std::make_unique<NoiseBatches>()});
-    SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
-                           Trainer::Create(std::move(model), std::move(phases), options, &pool_));
-    int64_t tokens = 0;
-    Status status;
-    const double seconds = Median([&] {
-      const Result<StepReport> step = trainer->Step();
-      if (step.ok()) tokens = step->tokens;
-      if (!step.ok()) status = step.status();
-    });
-    SOTTO_RETURN_IF_ERROR(status);
-    Report("train/gpt2", seconds, static_cast<double>(tokens), "tokens_per_s");
     return OkStatus();
   }
 
@@ -165,10 +123,10 @@ Status Bench(const std::vector<std::string>& names, int threads) {
   constexpr const char* kMiniLm =
       R"({"model_type": "bert", "architectures": ["BertModel"], "hidden_size": 384, "num_hidden_layers": 6,
           "num_attention_heads": 12, "intermediate_size": 1536})";
-  for (const int64_t tokens : {16, 128}) SOTTO_RETURN_IF_ERROR(bencher.Forward("minilm", kMiniLm, tokens));
+  for (const int64_t tokens : {16, 128})
+    SOTTO_RETURN_IF_ERROR(bencher.Forward("minilm", kMiniLm, tokens));
   constexpr const char* kGpt2 = R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})";
-  SOTTO_RETURN_IF_ERROR(bencher.Forward("gpt2", kGpt2, 128));
-  return bencher.Train();
+  return bencher.Forward("gpt2", kGpt2, 128);
 }
 
 }  // namespace sotto

@@ -58,8 +58,10 @@ class Arguments {
         named_[name] = "";
         continue;
       }
-      static constexpr std::string_view kNamed[] = {"model", "ids", "set", "out", "to", "split", "threads"};
-      if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed)) return Misuse(StrCat("unknown option ", word));
+      static constexpr std::string_view kNamed[] = {"model", "ids",   "set",    "out",
+                                                    "to",    "split", "threads"};
+      if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed))
+        return Misuse(StrCat("unknown option ", word));
       if (++i == argc) return Misuse(StrCat(word, " needs a value"));
       const std::string value = argv[i];
       const size_t equals = value.find('=');
@@ -131,20 +133,26 @@ Result<Tokenizer> OpenTokenizer(const std::string& folder) {
     return text.ok() ? *std::move(text) : std::string();
   };
   SOTTO_ASSIGN_OR_RETURN(const std::string tokenizer, ReadFile(folder + "/tokenizer.json"));
-  return Tokenizer::FromJson(tokenizer, optional("tokenizer_config.json"), optional("special_tokens_map.json"));
+  return Tokenizer::FromJson(tokenizer, optional("tokenizer_config.json"),
+                             optional("special_tokens_map.json"));
 }
 
 Status Tokenize(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer, OpenTokenizer(folder));
   const auto show = [&](std::string_view text) -> Status {
-    SOTTO_ASSIGN_OR_RETURN(const Encoding encoding, tokenizer.Encode(text, {.add_special_tokens = !args.Has("no-special")}));
+    SOTTO_ASSIGN_OR_RETURN(const Encoding encoding,
+                           tokenizer.Encode(text, {.add_special_tokens = !args.Has("no-special")}));
     std::vector<Json> offsets, tokens;
     for (size_t i = 0; i < encoding.size(); ++i) {
-      offsets.push_back(Json::Array({Json::Int(encoding.offsets[i].first), Json::Int(encoding.offsets[i].second)}));
+      offsets.push_back(Json::Array(
+          {Json::Int(encoding.offsets[i].first), Json::Int(encoding.offsets[i].second)}));
       tokens.push_back(Json::String(tokenizer.IdToToken(encoding.ids[i])));
     }
-    Print(Json::Object({{"ids", IntArray(encoding.ids)}, {"offsets", Json::Array(offsets)}, {"tokens", Json::Array(tokens)}}).Dump());
+    Print(Json::Object({{"ids", IntArray(encoding.ids)},
+                        {"offsets", Json::Array(offsets)},
+                        {"tokens", Json::Array(tokens)}})
+              .Dump());
     return OkStatus();
   };
   const std::string text = ReadStdin();
@@ -160,10 +168,12 @@ Status Tokenize(const Arguments& args) {
 Result<std::vector<int32_t>> ParseIds(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string text, args.Need("ids"));
   Result<Json> list = Json::Parse(StrCat("[", text, "]"));
-  if (!list.ok() || list->items().empty()) return args.Misuse("--ids takes token ids with commas between them");
+  if (!list.ok() || list->items().empty())
+    return args.Misuse("--ids takes token ids with commas between them");
   std::vector<int32_t> ids;
   for (const Json& id : list->items()) {
-    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX) return args.Misuse(StrCat("'", id.Dump(), "' is no token id"));
+    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX)
+      return args.Misuse(StrCat("'", id.Dump(), "' is no token id"));
     ids.push_back(static_cast<int32_t>(id.as_int()));
   }
   return ids;
@@ -194,7 +204,9 @@ Status Logits(const Arguments& args) {
   std::vector<Json> shape, data;
   for (int axis = 0; axis < result.rank(); ++axis) shape.push_back(Json::Int(result.dim(axis)));
   for (const float value : result.floats()) data.push_back(Json::Number(value));
-  Print(Json::Object({{"shape", Json::Array(std::move(shape))}, {"data", Json::Array(std::move(data))}}).Dump());
+  Print(Json::Object(
+            {{"shape", Json::Array(std::move(shape))}, {"data", Json::Array(std::move(data))}})
+            .Dump());
   return OkStatus();
 }
 
@@ -208,15 +220,18 @@ Status RunTask(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string task, args.Word("task"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(folder));
-  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Pipeline> pipeline, Pipeline::Load(task, std::move(files), {.threads = args.Threads()}));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Pipeline> pipeline,
+                         Pipeline::Load(task, std::move(files), {.threads = args.Threads()}));
   std::vector<Json::Member> options;
   for (const auto& [key, value] : args.set) options.emplace_back(key, LooseJson(value));
   std::string text = ReadStdin();
   // JSON where it is a list, an object or a quoted text; else the text itself, less the line's end.
   Result<Json> parsed = Json::Parse(text);
   if (text.ends_with('\n')) text.pop_back();
-  const bool json = parsed.ok() && (parsed->is_array() || parsed->is_object() || parsed->is_string());
-  SOTTO_ASSIGN_OR_RETURN(const Json result, pipeline->Run(json ? *parsed : Json::String(text), Json::Object(std::move(options))));
+  const bool json =
+      parsed.ok() && (parsed->is_array() || parsed->is_object() || parsed->is_string());
+  SOTTO_ASSIGN_OR_RETURN(const Json result, pipeline->Run(json ? *parsed : Json::String(text),
+                                                          Json::Object(std::move(options))));
   Print(result.Dump());
   return OkStatus();
 }
@@ -226,16 +241,23 @@ Status Quantize(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string to, args.Need("to"));
   SOTTO_ASSIGN_OR_RETURN(const std::string out, args.Need("out"));
   SaveFormat format;
-  if (to == "q8") format = SaveFormat::kQ8;
-  else if (to == "f16") format = SaveFormat::kF16;
-  else if (to == "f32") format = SaveFormat::kF32;
-  else return args.Misuse(StrCat("--to takes q8, f16 or f32, not '", to, "'"));
-  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {.format = WeightFormat::kF32}));
+  if (to == "q8")
+    format = SaveFormat::kQ8;
+  else if (to == "f16")
+    format = SaveFormat::kF16;
+  else if (to == "f32")
+    format = SaveFormat::kF32;
+  else
+    return args.Misuse(StrCat("--to takes q8, f16 or f32, not '", to, "'"));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                         OpenModel(folder, {.format = WeightFormat::kF32}));
   SOTTO_ASSIGN_OR_RETURN(const NamedTensors weights, ExportWeights(*model, format));
   SOTTO_RETURN_IF_ERROR(MakeFolder(out));
-  SOTTO_RETURN_IF_ERROR(WriteSafetensorsFile(out + "/model.safetensors", weights, {{"format", "pt"}}));
-  for (const std::string_view name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                                      "special_tokens_map.json", "chat_template.jinja"}) {
+  SOTTO_RETURN_IF_ERROR(
+      WriteSafetensorsFile(out + "/model.safetensors", weights, {{"format", "pt"}}));
+  for (const std::string_view name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "chat_template.jinja"}) {
     const std::string from = StrCat(folder, "/", name);
     if (!FileExists(from)) continue;
     SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(from));
@@ -260,7 +282,8 @@ Status Eval(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   ThreadPool pool(args.Threads());
-  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder, {.split = args.Or("split", "")}, &pool));
+  SOTTO_ASSIGN_OR_RETURN(const EvalResult result,
+                         EvalCommand(recipe, folder, {.split = args.Or("split", "")}, &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();
@@ -274,7 +297,8 @@ Status Dispatch(std::string_view command, const Arguments& args) {
   if (command == "eval") return Eval(args);
   if (command == "quantize") return Quantize(args);
   if (command == "bench") return Bench(args.words(), args.Threads());
-  return args.Misuse(command.empty() ? "no command given" : StrCat("unknown command '", command, "'"));
+  return args.Misuse(command.empty() ? "no command given"
+                                     : StrCat("unknown command '", command, "'"));
 }
 
 }  // namespace

@@ -7,7 +7,8 @@ namespace sotto {
 
 Result<Activation> ActivationByName(std::string_view name) {
   if (name == "gelu" || name == "gelu_python") return Activation::kGelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Activation::kGeluTanh;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast")
+    return Activation::kGeluTanh;
   if (name == "relu") return Activation::kRelu;
   if (name == "silu" || name == "swish") return Activation::kSilu;
   if (name == "tanh") return Activation::kTanh;
@@ -17,12 +18,14 @@ Result<Activation> ActivationByName(std::string_view name) {
 Status RequireConfig(const Json& config, std::string_view key, const Json& value) {
   const Json& given = config[key];
   if (given.is_null() || given.Dump() == value.Dump()) return OkStatus();
-  return Unsupported(StrCat("config.json: '", key, "' is ", given.Dump(), "; only ", value.Dump(), " is implemented"));
+  return Unsupported(StrCat("config.json: '", key, "' is ", given.Dump(), "; only ", value.Dump(),
+                            " is implemented"));
 }
 
 Status CheckHeads(int64_t width, int64_t heads) {
   if (width % heads == 0) return OkStatus();
-  return InvalidFile(StrCat("config.json: a width of ", width, " does not divide among ", heads, " heads"));
+  return InvalidFile(
+      StrCat("config.json: a width of ", width, " does not divide among ", heads, " heads"));
 }
 
 Result<std::vector<std::string>> ReadLabels(const Json& config) {
@@ -33,14 +36,17 @@ Result<std::vector<std::string>> ReadLabels(const Json& config) {
     for (int64_t i = 0; i < count; ++i) labels.push_back(StrCat("LABEL_", i));
     return labels;
   }
-  if (named.size() > kMaxLabels) return InvalidFile(StrCat("config.json: 'id2label' has more than ", kMaxLabels, " labels"));
+  if (named.size() > kMaxLabels)
+    return InvalidFile(StrCat("config.json: 'id2label' has more than ", kMaxLabels, " labels"));
   std::vector<std::string> labels(named.size());
   std::vector<bool> given(named.size());
   for (const auto& [key, name] : named) {
     size_t id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (error != std::errc() || end != key.data() + key.size() || id >= labels.size() || given[id] || !name.is_string()) {
-      return InvalidFile(StrCat("config.json: 'id2label' must name 0..", labels.size() - 1, "; '", key, "' is out of place"));
+    if (error != std::errc() || end != key.data() + key.size() || id >= labels.size() ||
+        given[id] || !name.is_string()) {
+      return InvalidFile(StrCat("config.json: 'id2label' must name 0..", labels.size() - 1, "; '",
+                                key, "' is out of place"));
     }
     given[id] = true;
     labels[id] = name.as_string();
@@ -48,8 +54,8 @@ Result<std::vector<std::string>> ReadLabels(const Json& config) {
   return labels;
 }
 
-Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache, int64_t max_positions,
-                      bool counted_positions) {
+Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache,
+                      int64_t max_positions, bool counted_positions) {
   Sequence s;
   const auto fail = [&](std::string message) {
     ctx.Fail(InvalidArgument(std::move(message)));
@@ -63,16 +69,19 @@ Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cach
   s.past = cache != nullptr ? cache->length() : 0;
   const int64_t total = s.past + s.tokens;
   if (max_positions > 0 && total > max_positions) {
-    return fail(StrCat("the input has ", total, " tokens; the model takes at most ", max_positions));
+    return fail(
+        StrCat("the input has ", total, " tokens; the model takes at most ", max_positions));
   }
   if (input.attention_mask) {
-    if (input.attention_mask.dtype() != DType::kU8 || input.attention_mask.shape() != Shape({s.batch, total})) {
+    if (input.attention_mask.dtype() != DType::kU8 ||
+        input.attention_mask.shape() != Shape({s.batch, total})) {
       return fail(StrCat("the attention mask must be u8 [", s.batch, ", ", total, "]"));
     }
     s.key_mask = input.attention_mask;
   }
   if (input.position_ids) {
-    if (input.position_ids.shape() != input.ids.shape() || input.position_ids.dtype() != DType::kI32) {
+    if (input.position_ids.shape() != input.ids.shape() ||
+        input.position_ids.dtype() != DType::kI32) {
       return fail("position ids must be int32 of the shape of the ids");
     }
     s.position_ids = input.position_ids;
@@ -82,8 +91,11 @@ Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cach
   if (!ctx.ok()) return {};
   for (int64_t b = 0; b < s.batch; ++b) {
     int32_t* out = s.position_ids.i32() + b * s.tokens;
-    const uint8_t* mask = s.key_mask && counted_positions ? static_cast<const uint8_t*>(s.key_mask.data()) + b * total : nullptr;
-    int32_t next = mask != nullptr ? static_cast<int32_t>(std::count_if(mask, mask + s.past, [](uint8_t m) { return m != 0; }))
+    const uint8_t* mask = s.key_mask && counted_positions
+                              ? static_cast<const uint8_t*>(s.key_mask.data()) + b * total
+                              : nullptr;
+    int32_t next = mask != nullptr ? static_cast<int32_t>(std::count_if(
+                                         mask, mask + s.past, [](uint8_t m) { return m != 0; }))
                                    : static_cast<int32_t>(s.past);
     for (int64_t t = 0; t < s.tokens; ++t) {
       const bool real = mask == nullptr || mask[s.past + t] != 0;

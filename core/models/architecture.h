@@ -1,5 +1,5 @@
-// What architecture files share: reading config.json with suspicion, positions, masks and the output layer.
-// Nothing here knows an architecture by name.
+// What architecture files share: reading config.json with suspicion, positions, masks and the
+// output layer. Nothing here knows an architecture by name.
 #ifndef SOTTO_CORE_MODELS_ARCHITECTURE_H_
 #define SOTTO_CORE_MODELS_ARCHITECTURE_H_
 
@@ -13,13 +13,14 @@
 namespace sotto {
 
 // Caps on hyper-parameters: far above any model that fits a page, far below what would wrap.
-inline constexpr int64_t kMaxVocab = 1 << 22, kMaxWidth = 1 << 16, kMaxLayers = 1 << 10, kMaxHeads = 1 << 10,
-                         kMaxContext = 1 << 24, kMaxLabels = 1 << 16;
+inline constexpr int64_t kMaxVocab = 1 << 22, kMaxWidth = 1 << 16, kMaxLayers = 1 << 10,
+                         kMaxHeads = 1 << 10, kMaxContext = 1 << 24, kMaxLabels = 1 << 16;
 
 // The activation that a config names ("gelu", "gelu_new", "relu", "silu", ...).
 Result<Activation> ActivationByName(std::string_view name);
 
-// Fails unless the config's key is absent, null, or this value: for settings that are not implemented.
+// Fails unless the config's key is absent, null, or this value: for settings that are not
+// implemented.
 Status RequireConfig(const Json& config, std::string_view key, const Json& value);
 
 // heads and width / heads, checked to divide.
@@ -34,10 +35,11 @@ struct Sequence {
   Tensor key_mask;      // u8 [batch, past + tokens], or empty
   Tensor position_ids;  // int32 [batch, tokens]
 };
-// Checks ids and masks against each other and against the model's limits. `counted_positions`: positions
-// count real tokens (decoders that may be padded on the left); otherwise they are 0, 1, 2, ... after the past.
-Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache, int64_t max_positions,
-                      bool counted_positions);
+// Checks ids and masks against each other and against the model's limits. `counted_positions`:
+// positions count real tokens (decoders that may be padded on the left); otherwise they are 0, 1,
+// 2, ... after the past.
+Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cache,
+                      int64_t max_positions, bool counted_positions);
 
 // hidden [batch, tokens, width] at the asked rows, or whole.
 Tensor AtRows(Context& ctx, const Tensor& hidden, const Tensor& rows);

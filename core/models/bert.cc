@@ -46,7 +46,8 @@ struct BertEmbeddings {
   }
 
   Tensor operator()(Context& ctx, const ModelInput& input, const Sequence& s) const {
-    Tensor types = input.token_type_ids ? input.token_type_ids : ctx.NewZeros(input.ids.shape(), DType::kI32);
+    Tensor types =
+        input.token_type_ids ? input.token_type_ids : ctx.NewZeros(input.ids.shape(), DType::kI32);
     Tensor x = word_embeddings(ctx, input.ids);
     x = Add(ctx, x, token_type_embeddings(ctx, types));
     x = Add(ctx, x, position_embeddings(ctx, s.position_ids));
@@ -87,7 +88,8 @@ struct BertLayer {
 
 class Bert final : public Model {
  public:
-  Bert(const BertConfig& c, Head head, int64_t labels) : layers_(c.layers), activation_(c.activation) {
+  Bert(const BertConfig& c, Head head, int64_t labels)
+      : layers_(c.layers), activation_(c.activation) {
     head_ = head;
     base_prefix_ = "bert.";
     vocab_size_ = c.vocab;
@@ -109,13 +111,15 @@ class Bert final : public Model {
     if (head == Head::kSequenceClassification || head == Head::kTokenClassification) {
       classifier_.Declare(parameters_, "classifier", labels, c.hidden);
     }
-    if (head == Head::kQuestionAnswering) classifier_.Declare(parameters_, "qa_outputs", 2, c.hidden);
+    if (head == Head::kQuestionAnswering)
+      classifier_.Declare(parameters_, "qa_outputs", 2, c.hidden);
   }
 
   ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache) const override {
     ModelOutput out;
     if (cache != nullptr) ctx.Fail(InvalidArgument("a bidirectional encoder has no past to cache"));
-    const Sequence s = ReadSequence(ctx, input, nullptr, max_positions_, /*counted_positions=*/false);
+    const Sequence s =
+        ReadSequence(ctx, input, nullptr, max_positions_, /*counted_positions=*/false);
     Tensor x = embeddings_(ctx, input, s);
     nn::Observe(ctx, x);
     for (size_t i = 0; i < layers_.size(); ++i) {
@@ -123,23 +127,39 @@ class Bert final : public Model {
       nn::Observe(ctx, x);
     }
     out.last_hidden_state = x;
-    if (HasPooler() && ctx.ok()) out.pooler_output = Activate(ctx, pooler_(ctx, FirstTokens(ctx, x)), Activation::kTanh);
+    if (HasPooler() && ctx.ok())
+      out.pooler_output = Activate(ctx, pooler_(ctx, FirstTokens(ctx, x)), Activation::kTanh);
     switch (head_) {
-      case Head::kSequenceClassification: out.logits = classifier_(ctx, Dropout(ctx, out.pooler_output)); break;
-      case Head::kTokenClassification: out.logits = classifier_(ctx, Dropout(ctx, x)); break;
-      case Head::kQuestionAnswering: out.logits = classifier_(ctx, x); break;
-      case Head::kNextSentence: out.logits = next_sentence_(ctx, out.pooler_output); break;
-      case Head::kPreTraining: out.next_sentence = next_sentence_(ctx, out.pooler_output); [[fallthrough]];
-      case Head::kMaskedLM: out.logits = Predictions(ctx, AtRows(ctx, x, input.rows)); break;
-      default: break;
+      case Head::kSequenceClassification:
+        out.logits = classifier_(ctx, Dropout(ctx, out.pooler_output));
+        break;
+      case Head::kTokenClassification:
+        out.logits = classifier_(ctx, Dropout(ctx, x));
+        break;
+      case Head::kQuestionAnswering:
+        out.logits = classifier_(ctx, x);
+        break;
+      case Head::kNextSentence:
+        out.logits = next_sentence_(ctx, out.pooler_output);
+        break;
+      case Head::kPreTraining:
+        out.next_sentence = next_sentence_(ctx, out.pooler_output);
+        [[fallthrough]];
+      case Head::kMaskedLM:
+        out.logits = Predictions(ctx, AtRows(ctx, x, input.rows));
+        break;
+      default:
+        break;
     }
     return out;
   }
 
   bool Ignores(std::string_view name) const override {
-    // Buffers and ties that old checkpoints store, and the pre-training heads that a fine-tuned or bare model leaves behind.
+    // Buffers and ties that old checkpoints store, and the pre-training heads that a fine-tuned or
+    // bare model leaves behind.
     return name.ends_with("embeddings.position_ids") || name == "cls.predictions.decoder.weight" ||
-           name == "cls.predictions.decoder.bias" || name.starts_with("cls.") || name.find("pooler.dense.") != name.npos;
+           name == "cls.predictions.decoder.bias" || name.starts_with("cls.") ||
+           name.find("pooler.dense.") != name.npos;
   }
 
  private:
@@ -147,12 +167,15 @@ class Bert final : public Model {
     return head_ == Head::kNone || head_ == Head::kSequenceClassification || HasNextSentence();
   }
   bool HasMaskedLM() const { return head_ == Head::kMaskedLM || head_ == Head::kPreTraining; }
-  bool HasNextSentence() const { return head_ == Head::kNextSentence || head_ == Head::kPreTraining; }
+  bool HasNextSentence() const {
+    return head_ == Head::kNextSentence || head_ == Head::kPreTraining;
+  }
 
   // [batch, tokens, hidden] -> [batch, hidden]: the [CLS] token of each sequence.
   static Tensor FirstTokens(Context& ctx, const Tensor& x) {
     Tensor rows = ctx.New({x.dim(0)}, DType::kI32);
-    for (int64_t b = 0; rows && b < x.dim(0); ++b) rows.i32()[b] = static_cast<int32_t>(b * x.dim(1));
+    for (int64_t b = 0; rows && b < x.dim(0); ++b)
+      rows.i32()[b] = static_cast<int32_t>(b * x.dim(1));
     return SelectRows(ctx, x, rows);
   }
 
@@ -175,7 +198,8 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
     SOTTO_RETURN_IF_ERROR(RequireConfig(json, "tie_word_embeddings", Json::Bool(true)));
   }
   SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string> labels, ReadLabels(json));
-  if (head == Head::kCausalLM) return Unsupported("BERT as a causal language model is not implemented");
+  if (head == Head::kCausalLM)
+    return Unsupported("BERT as a causal language model is not implemented");
   return std::unique_ptr<Model>(new Bert(config, head, static_cast<int64_t>(labels.size())));
 }
 

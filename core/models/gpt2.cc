@@ -55,7 +55,8 @@ struct Gpt2Layer {
     if (c.scale_by_layer) attention.scale /= static_cast<float>(index + 1);
   }
 
-  Tensor operator()(Context& ctx, const Tensor& x, const Sequence& s, KvCache* cache, int index) const {
+  Tensor operator()(Context& ctx, const Tensor& x, const Sequence& s, KvCache* cache,
+                    int index) const {
     AttentionSpec spec = attention;
     spec.key_mask = s.key_mask;
     const std::vector<Tensor> qkv = Split(ctx, c_attn(ctx, ln_1(ctx, x)), 3);
@@ -77,10 +78,12 @@ class Gpt2 final : public Model {
     const std::string at = head == Head::kNone ? "" : base_prefix_;
     wte_.Declare(parameters_, at + "wte", c.vocab, c.hidden);
     wpe_.Declare(parameters_, at + "wpe", c.positions, c.hidden);
-    for (int64_t i = 0; i < c.layers; ++i) layers_[i].Declare(parameters_, StrCat(at, "h.", i, "."), c, i);
+    for (int64_t i = 0; i < c.layers; ++i)
+      layers_[i].Declare(parameters_, StrCat(at, "h.", i, "."), c, i);
     ln_f_.epsilon = c.epsilon;
     ln_f_.Declare(parameters_, at + "ln_f", c.hidden);
-    if (head == Head::kCausalLM && !tied_) parameters_.Matrix("lm_head.weight", lm_head_, c.vocab, c.hidden);
+    if (head == Head::kCausalLM && !tied_)
+      parameters_.Matrix("lm_head.weight", lm_head_, c.vocab, c.hidden);
   }
 
   ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache) const override {
@@ -96,12 +99,14 @@ class Gpt2 final : public Model {
     nn::Observe(ctx, x);
     if (cache != nullptr && ctx.ok()) cache->Advance(s.tokens);
     out.last_hidden_state = x;
-    if (head_ == Head::kCausalLM) out.logits = Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? wte_.weight : lm_head_, {});
+    if (head_ == Head::kCausalLM)
+      out.logits = Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? wte_.weight : lm_head_, {});
     return out;
   }
 
   bool Ignores(std::string_view name) const override {
-    return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || (name == "lm_head.weight" && (tied_ || head_ == Head::kNone));
+    return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
+           (name == "lm_head.weight" && (tied_ || head_ == Head::kNone));
   }
 
  private:
@@ -113,7 +118,8 @@ class Gpt2 final : public Model {
 };
 
 Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
-  if (head != Head::kNone && head != Head::kCausalLM) return Unsupported("GPT-2 is implemented bare and with its language-model head");
+  if (head != Head::kNone && head != Head::kCausalLM)
+    return Unsupported("GPT-2 is implemented bare and with its language-model head");
   SOTTO_ASSIGN_OR_RETURN(const Gpt2Config config, Gpt2Config::Read(json));
   return std::unique_ptr<Model>(new Gpt2(config, head));
 }

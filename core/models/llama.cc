@@ -9,7 +9,8 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-// The rotary settings, in the manner of transformers 4 ("rope_theta", "rope_scaling") or 5 ("rope_parameters").
+// The rotary settings, in the manner of transformers 4 ("rope_theta", "rope_scaling") or 5
+// ("rope_parameters").
 Result<std::vector<float>> RotaryFrequencies(const Json& config, int64_t dim) {
   const Json& v5 = config["rope_parameters"];
   const Json& scaling = v5.is_object() ? v5 : config["rope_scaling"];
@@ -18,7 +19,8 @@ Result<std::vector<float>> RotaryFrequencies(const Json& config, int64_t dim) {
   if (!(theta > 0)) return InvalidFile("config.json: 'rope_theta' must be positive");
   std::vector<float> frequencies(dim / 2);
   for (int64_t i = 0; i < dim / 2; ++i) {
-    frequencies[i] = static_cast<float>(1 / std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(dim)));
+    frequencies[i] = static_cast<float>(
+        1 / std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(dim)));
   }
   if (!scaling.is_object()) return frequencies;
   SOTTO_ASSIGN_OR_RETURN(const std::string old_type, scaling.StringOr("type", "default"));
@@ -30,12 +32,15 @@ Result<std::vector<float>> RotaryFrequencies(const Json& config, int64_t dim) {
     for (float& f : frequencies) f = static_cast<float>(f / factor);
     return frequencies;
   }
-  if (type != "llama3") return Unsupported(StrCat("config.json: the rotary scaling '", type, "' is not implemented"));
+  if (type != "llama3")
+    return Unsupported(StrCat("config.json: the rotary scaling '", type, "' is not implemented"));
   // Llama 3.1: long waves slow down by the factor, short ones stay, those between are interpolated.
   SOTTO_ASSIGN_OR_RETURN(const double low, scaling.NumberAt("low_freq_factor"));
   SOTTO_ASSIGN_OR_RETURN(const double high, scaling.NumberAt("high_freq_factor"));
-  SOTTO_ASSIGN_OR_RETURN(const double context, scaling.NumberAt("original_max_position_embeddings"));
-  if (!(low > 0) || !(high > low) || !(context > 0)) return InvalidFile("config.json: the llama3 rotary factors make no sense");
+  SOTTO_ASSIGN_OR_RETURN(const double context,
+                         scaling.NumberAt("original_max_position_embeddings"));
+  if (!(low > 0) || !(high > low) || !(context > 0))
+    return InvalidFile("config.json: the llama3 rotary factors make no sense");
   for (float& f : frequencies) {
     const double wave = 2 * kPi / f;
     if (wave < context / high) continue;
@@ -65,8 +70,10 @@ struct LlamaConfig {
     SOTTO_ASSIGN_OR_RETURN(c.heads, json.IntOr("num_attention_heads", 32, 1, kMaxHeads));
     SOTTO_ASSIGN_OR_RETURN(c.kv_heads, json.IntOr("num_key_value_heads", c.heads, 1, c.heads));
     SOTTO_ASSIGN_OR_RETURN(c.head_dim, json.IntOr("head_dim", c.hidden / c.heads, 2, kMaxWidth));
-    SOTTO_ASSIGN_OR_RETURN(c.intermediate, json.IntOr("intermediate_size", 11008, 1, 4 * kMaxWidth));
-    SOTTO_ASSIGN_OR_RETURN(c.positions, json.IntOr("max_position_embeddings", 2048, 1, kMaxContext));
+    SOTTO_ASSIGN_OR_RETURN(c.intermediate,
+                           json.IntOr("intermediate_size", 11008, 1, 4 * kMaxWidth));
+    SOTTO_ASSIGN_OR_RETURN(c.positions,
+                           json.IntOr("max_position_embeddings", 2048, 1, kMaxContext));
     SOTTO_ASSIGN_OR_RETURN(const double epsilon, json.NumberOr("rms_norm_eps", 1e-6));
     c.epsilon = static_cast<float>(epsilon);
     SOTTO_ASSIGN_OR_RETURN(const std::string act, json.StringOr("hidden_act", "silu"));
@@ -74,8 +81,10 @@ struct LlamaConfig {
     SOTTO_ASSIGN_OR_RETURN(c.attention_bias, json.BoolOr("attention_bias", false));
     SOTTO_ASSIGN_OR_RETURN(c.mlp_bias, json.BoolOr("mlp_bias", false));
     SOTTO_ASSIGN_OR_RETURN(c.tied, json.BoolOr("tie_word_embeddings", false));
-    if (c.heads % c.kv_heads != 0) return InvalidFile("config.json: 'num_key_value_heads' does not divide the heads");
-    if (c.head_dim % 2 != 0) return InvalidFile("config.json: rotary positions need an even head size");
+    if (c.heads % c.kv_heads != 0)
+      return InvalidFile("config.json: 'num_key_value_heads' does not divide the heads");
+    if (c.head_dim % 2 != 0)
+      return InvalidFile("config.json: rotary positions need an even head size");
     SOTTO_ASSIGN_OR_RETURN(c.frequencies, RotaryFrequencies(json, c.head_dim));
     return c;
   }
@@ -91,8 +100,10 @@ struct LlamaLayer {
     input_layernorm.epsilon = post_attention_layernorm.epsilon = c.epsilon;
     input_layernorm.Declare(list, at + "input_layernorm", c.hidden);
     q_proj.Declare(list, at + "self_attn.q_proj", c.heads * c.head_dim, c.hidden, c.attention_bias);
-    k_proj.Declare(list, at + "self_attn.k_proj", c.kv_heads * c.head_dim, c.hidden, c.attention_bias);
-    v_proj.Declare(list, at + "self_attn.v_proj", c.kv_heads * c.head_dim, c.hidden, c.attention_bias);
+    k_proj.Declare(list, at + "self_attn.k_proj", c.kv_heads * c.head_dim, c.hidden,
+                   c.attention_bias);
+    v_proj.Declare(list, at + "self_attn.v_proj", c.kv_heads * c.head_dim, c.hidden,
+                   c.attention_bias);
     o_proj.Declare(list, at + "self_attn.o_proj", c.hidden, c.heads * c.head_dim, c.attention_bias);
     post_attention_layernorm.Declare(list, at + "post_attention_layernorm", c.hidden);
     gate_proj.Declare(list, at + "mlp.gate_proj", c.intermediate, c.hidden, c.mlp_bias);
@@ -105,8 +116,8 @@ struct LlamaLayer {
     attention.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
   }
 
-  Tensor operator()(Context& ctx, const Tensor& x, const Sequence& s, const nn::RotaryTables& turn, KvCache* cache,
-                    int index) const {
+  Tensor operator()(Context& ctx, const Tensor& x, const Sequence& s, const nn::RotaryTables& turn,
+                    KvCache* cache, int index) const {
     AttentionSpec spec = attention;
     spec.key_mask = s.key_mask;
     const Tensor n = input_layernorm(ctx, x);
@@ -115,14 +126,16 @@ struct LlamaLayer {
     const Tensor a = o_proj(ctx, nn::Attend(ctx, q, k, v_proj(ctx, n), spec, cache, index));
     const Tensor h = Add(ctx, x, Dropout(ctx, a));
     const Tensor m = post_attention_layernorm(ctx, h);
-    const Tensor f = down_proj(ctx, Mul(ctx, Activate(ctx, gate_proj(ctx, m), activation), up_proj(ctx, m)));
+    const Tensor f =
+        down_proj(ctx, Mul(ctx, Activate(ctx, gate_proj(ctx, m), activation), up_proj(ctx, m)));
     return Add(ctx, h, Dropout(ctx, f));
   }
 };
 
 class Llama final : public Model {
  public:
-  Llama(const LlamaConfig& c, Head head) : layers_(c.layers), frequencies_(c.frequencies), tied_(c.tied) {
+  Llama(const LlamaConfig& c, Head head)
+      : layers_(c.layers), frequencies_(c.frequencies), tied_(c.tied) {
     head_ = head;
     base_prefix_ = "model.";
     vocab_size_ = c.vocab;
@@ -130,10 +143,12 @@ class Llama final : public Model {
     max_positions_ = c.positions;
     const std::string at = head == Head::kNone ? "" : base_prefix_;
     embed_tokens_.Declare(parameters_, at + "embed_tokens", c.vocab, c.hidden);
-    for (int64_t i = 0; i < c.layers; ++i) layers_[i].Declare(parameters_, StrCat(at, "layers.", i, "."), c);
+    for (int64_t i = 0; i < c.layers; ++i)
+      layers_[i].Declare(parameters_, StrCat(at, "layers.", i, "."), c);
     norm_.epsilon = c.epsilon;
     norm_.Declare(parameters_, at + "norm", c.hidden);
-    if (head == Head::kCausalLM && !tied_) parameters_.Matrix("lm_head.weight", lm_head_, c.vocab, c.hidden);
+    if (head == Head::kCausalLM && !tied_)
+      parameters_.Matrix("lm_head.weight", lm_head_, c.vocab, c.hidden);
   }
 
   ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache) const override {
@@ -152,13 +167,15 @@ class Llama final : public Model {
     if (cache != nullptr && ctx.ok()) cache->Advance(s.tokens);
     out.last_hidden_state = x;
     if (head_ == Head::kCausalLM) {
-      out.logits = Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? embed_tokens_.weight : lm_head_, {});
+      out.logits =
+          Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? embed_tokens_.weight : lm_head_, {});
     }
     return out;
   }
 
   bool Ignores(std::string_view name) const override {
-    return name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && (tied_ || head_ == Head::kNone));
+    return name.ends_with("rotary_emb.inv_freq") ||
+           (name == "lm_head.weight" && (tied_ || head_ == Head::kNone));
   }
 
  private:
@@ -171,7 +188,8 @@ class Llama final : public Model {
 };
 
 Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
-  if (head != Head::kNone && head != Head::kCausalLM) return Unsupported("Llama is implemented bare and with its language-model head");
+  if (head != Head::kNone && head != Head::kCausalLM)
+    return Unsupported("Llama is implemented bare and with its language-model head");
   SOTTO_ASSIGN_OR_RETURN(const LlamaConfig config, LlamaConfig::Read(json));
   return std::unique_ptr<Model>(new Llama(config, head));
 }

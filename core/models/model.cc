@@ -31,16 +31,18 @@ bool Packs(const Parameter& p) {
   return p.decays() && p.shape.dim(0) >= kMinPackedExtent && p.shape.dim(1) >= kMinPackedExtent;
 }
 
-// The name under which the checkpoint holds a parameter: as declared; with or without the backbone's prefix;
-// with the old spelling of norms.
+// The name under which the checkpoint holds a parameter: as declared; with or without the
+// backbone's prefix; with the old spelling of norms.
 std::string StoredName(const Model& model, const TensorSource& source, const std::string& name) {
   const std::string& prefix = model.base_prefix();
   std::vector<std::string> spellings{name, prefix + name};
   if (name.starts_with(prefix)) spellings.push_back(name.substr(prefix.size()));
   for (size_t i = 0, n = spellings.size(); i < n; ++i) {
     std::string old = spellings[i];
-    if (old.ends_with("LayerNorm.weight")) spellings.push_back(old.replace(old.size() - 6, 6, "gamma"));
-    if (old.ends_with("LayerNorm.bias")) spellings.push_back(old.replace(old.size() - 4, 4, "beta"));
+    if (old.ends_with("LayerNorm.weight"))
+      spellings.push_back(old.replace(old.size() - 6, 6, "gamma"));
+    if (old.ends_with("LayerNorm.bias"))
+      spellings.push_back(old.replace(old.size() - 4, 4, "beta"));
   }
   for (const std::string& spelling : spellings) {
     if (source.Find(spelling) != nullptr) return spelling;
@@ -49,8 +51,8 @@ std::string StoredName(const Model& model, const TensorSource& source, const std
 }
 
 // One parameter from the file, in the layout asked for.
-Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, TensorSource& source, WeightFormat format,
-                             bool writable) {
+Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, TensorSource& source,
+                             WeightFormat format, bool writable) {
   const bool quantized = source.Find(stored)->dtype == DType::kI8;
   if (quantized && p.shape.rank() == 2) {
     Q8Rows rows;
@@ -59,7 +61,8 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
     SOTTO_ASSIGN_OR_RETURN(Tensor packed, PackQ8(rows));
     if (format != WeightFormat::kF32) return packed;
     SOTTO_ASSIGN_OR_RETURN(Tensor plain, Tensor::Allocate(p.shape));
-    for (int64_t r = 0; r < p.shape.dim(0); ++r) UnpackQ8Row(packed, r, plain.f32() + r * p.shape.dim(1));
+    for (int64_t r = 0; r < p.shape.dim(0); ++r)
+      UnpackQ8Row(packed, r, plain.f32() + r * p.shape.dim(1));
     return plain;
   }
   const Shape in_file = p.stored_transposed ? Shape({p.shape.dim(1), p.shape.dim(0)}) : p.shape;
@@ -104,7 +107,8 @@ Result<std::unique_ptr<Model>> CreateModel(const Json& config) {
     return Unsupported(StrCat("the head of '", class_name, "' is not implemented"));
   }
   std::string known;
-  for (const Architecture* architecture : kRegistry) known += StrCat(known.empty() ? "" : ", ", architecture->model_type);
+  for (const Architecture* architecture : kRegistry)
+    known += StrCat(known.empty() ? "" : ", ", architecture->model_type);
   return Unsupported(StrCat("the architecture '", type, "' is not implemented; known are ", known));
 }
 
@@ -112,8 +116,10 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
   for (const Parameter& p : model.parameters().all()) {
     const std::string stored = StoredName(model, source, p.name);
     if (stored.empty()) {
-      if (options.fresh_head && (!BelongsToBackbone(model, p.name) || model.Ignores(p.name))) continue;
-      return InvalidFile(StrCat("the checkpoint has no tensor '", p.name, "' ", p.shape.ToString()));
+      if (options.fresh_head && (!BelongsToBackbone(model, p.name) || model.Ignores(p.name)))
+        continue;
+      return InvalidFile(
+          StrCat("the checkpoint has no tensor '", p.name, "' ", p.shape.ToString()));
     }
     Result<Tensor> tensor = LoadParameter(p, stored, source, options.format, options.writable);
     if (!tensor.ok()) return tensor.status().In(stored);
@@ -129,7 +135,9 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
     return OkStatus();
   }
   for (const std::string& name : source.Unused()) {
-    if (!model.Ignores(name)) return InvalidFile(StrCat("the checkpoint has a tensor that the model does not use: '", name, "'"));
+    if (!model.Ignores(name))
+      return InvalidFile(
+          StrCat("the checkpoint has a tensor that the model does not use: '", name, "'"));
   }
   return OkStatus();
 }
@@ -138,7 +146,8 @@ Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format) {
   NamedTensors out;
   for (const Parameter& p : model.parameters().all()) {
     Tensor tensor = *p.tensor;
-    if (tensor.dtype() == DType::kQ8) return Unsupported("a model packed to 8 bits cannot be saved again; load it as f32");
+    if (tensor.dtype() == DType::kQ8)
+      return Unsupported("a model packed to 8 bits cannot be saved again; load it as f32");
     tensor.set_grad_slot(nullptr);
     if (format == SaveFormat::kQ8 && Packs(p)) {
       SOTTO_ASSIGN_OR_RETURN(Q8Rows rows, QuantizeRows(tensor));

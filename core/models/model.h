@@ -32,9 +32,10 @@ struct ModelInput {
   Tensor ids;             // int32 [batch, tokens]
   Tensor attention_mask;  // u8 [batch, past + tokens], nonzero for real tokens; empty: all are real
   Tensor token_type_ids;  // int32 [batch, tokens]; empty: zeros
-  Tensor position_ids;    // int32 [batch, tokens]; empty: counted from the past on, over real tokens only where masked
-  Tensor rows;            // int32 indices into [batch * tokens]: where a language-model head computes logits,
-                          // which then are [rows, vocabulary]; empty: everywhere
+  Tensor position_ids;  // int32 [batch, tokens]; empty: counted from the past on, over real tokens
+                        // only where masked
+  Tensor rows;  // int32 indices into [batch * tokens]: where a language-model head computes logits,
+                // which then are [rows, vocabulary]; empty: everywhere
 };
 
 struct ModelOutput {
@@ -49,7 +50,8 @@ class Model {
   virtual ~Model() = default;
 
   // Runs the model; errors are in ctx. With a cache, ids continue what it holds, and it advances.
-  virtual ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache = nullptr) const = 0;
+  virtual ModelOutput Forward(Context& ctx, const ModelInput& input,
+                              KvCache* cache = nullptr) const = 0;
 
   ParameterList& parameters() { return parameters_; }
   const ParameterList& parameters() const { return parameters_; }
@@ -60,9 +62,11 @@ class Model {
   int64_t max_positions() const { return max_positions_; }
   int64_t labels() const { return static_cast<int64_t>(id2label_.size()); }
   const std::vector<std::string>& id2label() const { return id2label_; }
-  // The prefix of the backbone's tensor names, which a checkpoint of the bare model leaves out ("bert.").
+  // The prefix of the backbone's tensor names, which a checkpoint of the bare model leaves out
+  // ("bert.").
   const std::string& base_prefix() const { return base_prefix_; }
-  // Tensors that checkpoints carry and the forward pass does not need ("*.attn.bias", "position_ids").
+  // Tensors that checkpoints carry and the forward pass does not need ("*.attn.bias",
+  // "position_ids").
   virtual bool Ignores(std::string_view /*tensor_name*/) const { return false; }
 
  protected:
@@ -81,20 +85,23 @@ Result<std::unique_ptr<Model>> CreateModel(const Json& config);
 enum class WeightFormat : uint8_t {
   kAsStored,  // f32 for stored floats, 8 bits for stored 8 bits
   kF32,
-  kQ8,        // matrices packed to 8 bits at load
+  kQ8,  // matrices packed to 8 bits at load
 };
-// Fills every parameter from the checkpoint. A missing, extra or mis-shaped tensor is an error that names
-// it.
+// Fills every parameter from the checkpoint. A missing, extra or mis-shaped tensor is an error that
+// names it.
 struct LoadOptions {
   WeightFormat format = WeightFormat::kAsStored;
-  bool writable = false;    // to train: f32 weights of their own, where otherwise they may be views of the file
-  bool fresh_head = false;  // to fine-tune: a head that the checkpoint lacks is initialized, one that it has too many is left
+  bool writable =
+      false;  // to train: f32 weights of their own, where otherwise they may be views of the file
+  bool fresh_head = false;  // to fine-tune: a head that the checkpoint lacks is initialized, one
+                            // that it has too many is left
   uint64_t seed = 0;
 };
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
 
 enum class SaveFormat : uint8_t { kF32, kF16, kQ8 };
-// The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out, in] with
+// The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out,
+// in] with
 // "<name>.scale" F32 [out] beside.
 Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format);
 

@@ -9,7 +9,8 @@ void KvCache::Truncate(int64_t length) { length_ = std::clamp<int64_t>(length, 0
 
 bool KvCache::Reserve(Context& ctx, Layer& layer, int64_t batch, int64_t tokens, int64_t width) {
   if (layer.keys && (layer.keys.dim(0) != batch || layer.keys.dim(2) != width)) {
-    ctx.Fail(InvalidArgument(StrCat("the cache holds ", layer.keys.shape().ToString(), "; it cannot take a batch of ", batch)));
+    ctx.Fail(InvalidArgument(StrCat("the cache holds ", layer.keys.shape().ToString(),
+                                    "; it cannot take a batch of ", batch)));
     return false;
   }
   if (layer.keys && layer.keys.dim(1) >= tokens) return true;

@@ -21,8 +21,8 @@ class KvCache {
   struct View {
     Tensor keys, values;  // [batch, capacity, width], of which past + new rows are filled
   };
-  // Appends k, v [batch, new, width] of one layer and returns all that it holds. The length moves on
-  // when the forward pass is done: see Advance.
+  // Appends k, v [batch, new, width] of one layer and returns all that it holds. The length moves
+  // on when the forward pass is done: see Advance.
   View Append(Context& ctx, int layer, const Tensor& k, const Tensor& v);
   void Advance(int64_t tokens) { length_ += tokens; }
   size_t bytes() const;

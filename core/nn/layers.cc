@@ -4,17 +4,20 @@
 
 namespace sotto::nn {
 
-void Linear::Declare(ParameterList& list, const std::string& name, int64_t out, int64_t in, bool with_bias) {
+void Linear::Declare(ParameterList& list, const std::string& name, int64_t out, int64_t in,
+                     bool with_bias) {
   list.Matrix(name + ".weight", weight, out, in);
   if (with_bias) list.Bias(name + ".bias", bias, out);
 }
 
-void Linear::DeclareTransposed(ParameterList& list, const std::string& name, int64_t out, int64_t in) {
+void Linear::DeclareTransposed(ParameterList& list, const std::string& name, int64_t out,
+                               int64_t in) {
   list.TransposedMatrix(name + ".weight", weight, out, in);
   list.Bias(name + ".bias", bias, out);
 }
 
-void Embedding::Declare(ParameterList& list, const std::string& name, int64_t entries, int64_t columns) {
+void Embedding::Declare(ParameterList& list, const std::string& name, int64_t entries,
+                        int64_t columns) {
   list.Embedding(name + ".weight", weight, entries, columns);
 }
 
@@ -27,8 +30,8 @@ void RmsNorm::Declare(ParameterList& list, const std::string& name, int64_t size
   list.Norm(name + ".weight", weight, size);
 }
 
-Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, AttentionSpec spec, KvCache* cache,
-              int layer) {
+Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, AttentionSpec spec,
+              KvCache* cache, int layer) {
   Probe* probe = ctx.probe();
   Tensor probabilities;
   if (probe != nullptr && probe->want_attentions) spec.probabilities = &probabilities;
@@ -45,10 +48,12 @@ Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, A
 }
 
 void Observe(Context& ctx, const Tensor& hidden) {
-  if (ctx.probe() != nullptr && ctx.probe()->want_hidden_states && hidden) ctx.probe()->hidden_states.push_back(hidden);
+  if (ctx.probe() != nullptr && ctx.probe()->want_hidden_states && hidden)
+    ctx.probe()->hidden_states.push_back(hidden);
 }
 
-RotaryTables RotaryAngles(Context& ctx, const Tensor& positions, const std::vector<float>& frequencies, float magnitude) {
+RotaryTables RotaryAngles(Context& ctx, const Tensor& positions,
+                          const std::vector<float>& frequencies, float magnitude) {
   const int64_t tokens = positions.elements(), half = static_cast<int64_t>(frequencies.size());
   RotaryTables tables{ctx.New({tokens, half}), ctx.New({tokens, half})};
   if (!ctx.ok()) return tables;

@@ -18,7 +18,8 @@ uint64_t HashName(std::string_view name) {
 
 }  // namespace
 
-void ParameterList::Add(std::string name, Tensor& tensor, Shape shape, Parameter::Kind kind, bool transposed) {
+void ParameterList::Add(std::string name, Tensor& tensor, Shape shape, Parameter::Kind kind,
+                        bool transposed) {
   all_.push_back({std::move(name), shape, kind, transposed, &tensor});
 }
 
@@ -39,7 +40,8 @@ void ParameterList::Norm(std::string name, Tensor& tensor, int64_t size) {
 }
 
 const Parameter* ParameterList::Find(std::string_view name) const {
-  const auto found = std::find_if(all_.begin(), all_.end(), [&](const Parameter& p) { return p.name == name; });
+  const auto found =
+      std::find_if(all_.begin(), all_.end(), [&](const Parameter& p) { return p.name == name; });
   return found == all_.end() ? nullptr : &*found;
 }
 
@@ -63,11 +65,13 @@ Status ParameterList::Initialize(uint64_t seed, float std) {
 }
 
 void ParameterList::RequireGrad(bool wanted) {
-  for (const Parameter& p : all_) p.tensor->set_grad_slot(wanted ? std::make_shared<GradSlot>() : nullptr);
+  for (const Parameter& p : all_)
+    p.tensor->set_grad_slot(wanted ? std::make_shared<GradSlot>() : nullptr);
 }
 
 Result<Tensor> Transposed(const Tensor& matrix) {
-  if (matrix.rank() != 2 || matrix.dtype() != DType::kF32) return InvalidArgument("only f32 matrices are transposed");
+  if (matrix.rank() != 2 || matrix.dtype() != DType::kF32)
+    return InvalidArgument("only f32 matrices are transposed");
   const int64_t rows = matrix.dim(0), columns = matrix.dim(1);
   SOTTO_ASSIGN_OR_RETURN(Tensor out, Tensor::Allocate({columns, rows}));
   constexpr int64_t kBlock = 16;  // a block's rows and columns stay in the first-level cache

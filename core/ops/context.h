@@ -1,6 +1,7 @@
 // What an op runs in: where its memory comes from, the threads, the tape (or none), and the first
-// thing that went wrong. An op that fails records why and returns an empty tensor; ops given a failed
-// context do nothing; so a forward pass reads like its paper and its caller checks once at the end.
+// thing that went wrong. An op that fails records why and returns an empty tensor; ops given a
+// failed context do nothing; so a forward pass reads like its paper and its caller checks once at
+// the end.
 #ifndef SOTTO_CORE_OPS_CONTEXT_H_
 #define SOTTO_CORE_OPS_CONTEXT_H_
 

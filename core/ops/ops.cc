@@ -12,7 +12,8 @@ namespace sotto {
 namespace {
 
 Tensor Mismatch(Context& ctx, std::string_view op, const Tensor& a, const Tensor& b) {
-  return ctx.Fail(InvalidArgument(StrCat(op, ": shapes ", a.shape().ToString(), " and ", b.shape().ToString(), " do not match")));
+  return ctx.Fail(InvalidArgument(StrCat(op, ": shapes ", a.shape().ToString(), " and ",
+                                         b.shape().ToString(), " do not match")));
 }
 
 bool IsRow(const Tensor& t, int64_t columns) { return t.rank() == 1 && t.dim(0) == columns; }
@@ -27,7 +28,8 @@ bool CheckIds(Context& ctx, std::string_view op, const Tensor& ids, int64_t entr
   }
   for (int64_t i = 0; i < ids.elements(); ++i) {
     if (ids.i32()[i] < 0 || ids.i32()[i] >= entries) {
-      ctx.Fail(InvalidArgument(StrCat(op, ": id ", ids.i32()[i], " at position ", i, " is not in 0..", entries - 1)));
+      ctx.Fail(InvalidArgument(
+          StrCat(op, ": id ", ids.i32()[i], " at position ", i, " is not in 0..", entries - 1)));
       return false;
     }
   }
@@ -42,7 +44,8 @@ Tensor Unpacked(Context& ctx, const Tensor& packed) {
 }
 
 // d x = d y W, and into d W = d y^T x, d b = column sums of d y.
-void LinearBackward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& dy) {
+void LinearBackward(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                    const Tensor& dy) {
   const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
   if (x.requires_grad()) {
     Tensor& dx = x.grad_slot()->grad;
@@ -50,12 +53,31 @@ void LinearBackward(Context& ctx, const Tensor& x, const Tensor& weight, const T
     if (first) dx = ctx.New(x.shape());
     const Tensor w = weight.dtype() == DType::kQ8 ? Unpacked(ctx, weight) : weight;
     if (!ctx.ok()) return;
-    Gemm({.m = rows, .n = in, .k = out, .a = dy.f32(), .lda = out, .b = w.f32(), .ldb = in,
-          .c = dx.f32(), .ldc = in, .beta = first ? 0.0f : 1.0f}, ctx.pool());
+    Gemm({.m = rows,
+          .n = in,
+          .k = out,
+          .a = dy.f32(),
+          .lda = out,
+          .b = w.f32(),
+          .ldb = in,
+          .c = dx.f32(),
+          .ldc = in,
+          .beta = first ? 0.0f : 1.0f},
+         ctx.pool());
   }
   if (float* dw = GradOf(ctx, weight)) {
-    Gemm({.trans_a = true, .m = out, .n = in, .k = rows, .a = dy.f32(), .lda = out, .b = x.f32(), .ldb = in,
-          .c = dw, .ldc = in, .beta = 1}, ctx.pool());
+    Gemm({.trans_a = true,
+          .m = out,
+          .n = in,
+          .k = rows,
+          .a = dy.f32(),
+          .lda = out,
+          .b = x.f32(),
+          .ldb = in,
+          .c = dw,
+          .ldc = in,
+          .beta = 1},
+         ctx.pool());
   }
   if (bias) {
     if (float* db = GradOf(ctx, bias)) SumRows(dy.f32(), db, rows, out, ctx.pool());
@@ -66,7 +88,8 @@ void LinearBackward(Context& ctx, const Tensor& x, const Tensor& weight, const T
 
 Tensor Linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (!ctx.ok()) return {};
-  if (!IsF32(x) || weight.rank() != 2 || x.rank() < 1 || x.dim(-1) != weight.dim(1)) return Mismatch(ctx, "linear", x, weight);
+  if (!IsF32(x) || weight.rank() != 2 || x.rank() < 1 || x.dim(-1) != weight.dim(1))
+    return Mismatch(ctx, "linear", x, weight);
   if (bias && !IsRow(bias, weight.dim(0))) return Mismatch(ctx, "linear bias", bias, weight);
   const int64_t rows = x.shape().rows(), in = weight.dim(1), out = weight.dim(0);
   Tensor y = ctx.New(x.shape().WithLast(out));
@@ -75,13 +98,25 @@ Tensor Linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor&
   if (weight.dtype() == DType::kQ8) {
     MatMulQ8(x.f32(), rows, in, weight.data(), out, b, y.f32(), ctx.pool());
   } else if (weight.dtype() == DType::kF32) {
-    Gemm({.trans_b = true, .m = rows, .n = out, .k = in, .a = x.f32(), .lda = in, .b = weight.f32(), .ldb = in,
-          .c = y.f32(), .ldc = out, .bias = b}, ctx.pool());
+    Gemm({.trans_b = true,
+          .m = rows,
+          .n = out,
+          .k = in,
+          .a = x.f32(),
+          .lda = in,
+          .b = weight.f32(),
+          .ldb = in,
+          .c = y.f32(),
+          .ldc = out,
+          .bias = b},
+         ctx.pool());
   } else {
     return ctx.Fail(Unsupported(StrCat("linear: weights of ", DTypeName(weight.dtype()))));
   }
   if (Taped(ctx, x, weight, bias)) {
-    ctx.tape()->Record(y, [x, weight, bias](Context& c, const Tensor& dy) { LinearBackward(c, x, weight, bias, dy); });
+    ctx.tape()->Record(y, [x, weight, bias](Context& c, const Tensor& dy) {
+      LinearBackward(c, x, weight, bias, dy);
+    });
   }
   return y;
 }
@@ -101,7 +136,8 @@ Tensor Add(Context& ctx, const Tensor& a, const Tensor& b) {
     ctx.tape()->Record(y, [a, b, row](Context& c, const Tensor& dy) {
       AddGrad(c, a, dy);
       if (!row) return AddGrad(c, b, dy);
-      if (float* db = GradOf(c, b)) SumRows(dy.f32(), db, a.shape().rows(), a.shape().columns(), c.pool());
+      if (float* db = GradOf(c, b))
+        SumRows(dy.f32(), db, a.shape().rows(), a.shape().columns(), c.pool());
     });
   }
   return y;
@@ -140,7 +176,8 @@ Tensor Activate(Context& ctx, const Tensor& x, Activation f) {
   Activate(f, x.f32(), y.f32(), y.elements(), ctx.pool());
   if (Taped(ctx, x)) {
     ctx.tape()->Record(y, [x, f](Context& c, const Tensor& dy) {
-      if (float* dx = GradOf(c, x)) ActivateBackward(f, x.f32(), dy.f32(), dx, dy.elements(), c.pool());
+      if (float* dx = GradOf(c, x))
+        ActivateBackward(f, x.f32(), dy.f32(), dx, dy.elements(), c.pool());
     });
   }
   return y;
@@ -176,24 +213,27 @@ Tensor Softmax(Context& ctx, const Tensor& x) {
   return y;
 }
 
-Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon) {
+Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                 float epsilon) {
   if (!ctx.ok()) return {};
   const int64_t rows = x.shape().rows(), columns = x.shape().columns();
-  if (!IsRow(weight, columns) || (bias && !IsRow(bias, columns))) return Mismatch(ctx, "layer norm", x, weight);
+  if (!IsRow(weight, columns) || (bias && !IsRow(bias, columns)))
+    return Mismatch(ctx, "layer norm", x, weight);
   const bool taped = Taped(ctx, x, weight, bias);
   Tensor y = ctx.New(x.shape());
   Tensor mean, rstd;
   if (taped) mean = ctx.New({rows}), rstd = ctx.New({rows});
   if (!ctx.ok()) return {};
-  LayerNorm(x.f32(), weight.f32(), bias ? bias.f32() : nullptr, epsilon, y.f32(), taped ? mean.f32() : nullptr,
-            taped ? rstd.f32() : nullptr, rows, columns, ctx.pool());
+  LayerNorm(x.f32(), weight.f32(), bias ? bias.f32() : nullptr, epsilon, y.f32(),
+            taped ? mean.f32() : nullptr, taped ? rstd.f32() : nullptr, rows, columns, ctx.pool());
   if (taped) {
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       float* dx = GradOf(c, x);
       float* dw = GradOf(c, weight);
       float* db = bias ? GradOf(c, bias) : nullptr;
       if (!c.ok()) return;
-      LayerNormBackward(x.f32(), weight.f32(), mean.f32(), rstd.f32(), dy.f32(), dx, dw, db, rows, columns, c.pool());
+      LayerNormBackward(x.f32(), weight.f32(), mean.f32(), rstd.f32(), dy.f32(), dx, dw, db, rows,
+                        columns, c.pool());
     });
   }
   return y;
@@ -208,7 +248,8 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilo
   Tensor rstd;
   if (taped) rstd = ctx.New({rows});
   if (!ctx.ok()) return {};
-  RmsNorm(x.f32(), weight.f32(), epsilon, y.f32(), taped ? rstd.f32() : nullptr, rows, columns, ctx.pool());
+  RmsNorm(x.f32(), weight.f32(), epsilon, y.f32(), taped ? rstd.f32() : nullptr, rows, columns,
+          ctx.pool());
   if (taped) {
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       float* dx = GradOf(c, x);
@@ -223,17 +264,20 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilo
 namespace {
 
 // Rows of a matrix [entries, columns] by checked ids; the output has `shape`.
-Tensor GatherRows(Context& ctx, const Tensor& table, const Tensor& ids, const Shape& shape, int64_t columns) {
+Tensor GatherRows(Context& ctx, const Tensor& table, const Tensor& ids, const Shape& shape,
+                  int64_t columns) {
   Tensor y = ctx.New(shape);
   if (!y) return y;
   if (table.dtype() == DType::kQ8) {
-    for (int64_t i = 0; i < ids.elements(); ++i) UnpackQ8Row(table, ids.i32()[i], y.f32() + i * columns);
+    for (int64_t i = 0; i < ids.elements(); ++i)
+      UnpackQ8Row(table, ids.i32()[i], y.f32() + i * columns);
   } else {
     Gather(table.f32(), ids.i32(), y.f32(), ids.elements(), columns, ctx.pool());
   }
   if (Taped(ctx, table)) {
     ctx.tape()->Record(y, [table, ids, columns](Context& c, const Tensor& dy) {
-      if (float* d = GradOf(c, table)) ScatterAdd(ids.i32(), dy.f32(), d, ids.elements(), columns, c.pool());
+      if (float* d = GradOf(c, table))
+        ScatterAdd(ids.i32(), dy.f32(), d, ids.elements(), columns, c.pool());
     });
   }
   return y;
@@ -243,13 +287,19 @@ Tensor GatherRows(Context& ctx, const Tensor& table, const Tensor& ids, const Sh
 
 Tensor Embedding(Context& ctx, const Tensor& ids, const Tensor& table) {
   if (!ctx.ok()) return {};
-  if (table.rank() != 2 || ids.rank() >= Shape::kMaxRank) return Mismatch(ctx, "embedding", ids, table);
+  if (table.rank() != 2 || ids.rank() >= Shape::kMaxRank)
+    return Mismatch(ctx, "embedding", ids, table);
   if (!CheckIds(ctx, "embedding", ids, table.dim(0))) return {};
   Shape shape({1, 1, 1, 1, 1, 1});
   switch (ids.rank()) {
-    case 1: shape = {ids.dim(0), table.dim(1)}; break;
-    case 2: shape = {ids.dim(0), ids.dim(1), table.dim(1)}; break;
-    default: return Mismatch(ctx, "embedding", ids, table);
+    case 1:
+      shape = {ids.dim(0), table.dim(1)};
+      break;
+    case 2:
+      shape = {ids.dim(0), ids.dim(1), table.dim(1)};
+      break;
+    default:
+      return Mismatch(ctx, "embedding", ids, table);
   }
   return GatherRows(ctx, table, ids, shape, table.dim(1));
 }
@@ -267,7 +317,8 @@ std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts) {
   if (!ctx.ok()) return out;
   const int64_t rows = x.shape().rows(), all = x.shape().columns(), columns = all / parts;
   if (columns * parts != all) {
-    ctx.Fail(InvalidArgument(StrCat("split: ", x.shape().ToString(), " does not divide in ", parts)));
+    ctx.Fail(
+        InvalidArgument(StrCat("split: ", x.shape().ToString(), " does not divide in ", parts)));
     return out;
   }
   for (int p = 0; p < parts; ++p) {
@@ -292,8 +343,8 @@ std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts) {
 Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads) {
   if (!ctx.ok()) return {};
   const int64_t tokens = x.shape().rows(), dim = heads > 0 ? x.shape().columns() / heads : 0;
-  if (heads <= 0 || dim * heads != x.shape().columns() || cos.shape() != sin.shape() || cos.rank() != 2 ||
-      cos.dim(0) != tokens || 2 * cos.dim(1) > dim) {
+  if (heads <= 0 || dim * heads != x.shape().columns() || cos.shape() != sin.shape() ||
+      cos.rank() != 2 || cos.dim(0) != tokens || 2 * cos.dim(1) > dim) {
     return Mismatch(ctx, "rotary", x, cos);
   }
   const int64_t rotary = 2 * cos.dim(1);
@@ -304,7 +355,8 @@ Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& si
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       Tensor back = c.New(x.shape());
       if (!back) return;
-      Rotary(dy.f32(), cos.f32(), sin.f32(), true, back.f32(), tokens, heads, dim, rotary, c.pool());
+      Rotary(dy.f32(), cos.f32(), sin.f32(), true, back.f32(), tokens, heads, dim, rotary,
+             c.pool());
       AddGrad(c, x, back);
     });
   }
@@ -331,49 +383,68 @@ HeadsView GradView(Context& ctx, const Tensor& t, Tensor& scratch, int64_t heads
 
 }  // namespace
 
-Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec) {
+Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                 const AttentionSpec& spec) {
   if (!ctx.ok()) return {};
   const auto fail = [&](std::string_view what) {
-    return ctx.Fail(InvalidArgument(StrCat("attention: ", what, " (q ", q.shape().ToString(), ", k ", k.shape().ToString(),
-                                           ", v ", v.shape().ToString(), ", heads ", spec.heads, "/", spec.kv_heads, ")")));
+    return ctx.Fail(InvalidArgument(
+        StrCat("attention: ", what, " (q ", q.shape().ToString(), ", k ", k.shape().ToString(),
+               ", v ", v.shape().ToString(), ", heads ", spec.heads, "/", spec.kv_heads, ")")));
   };
-  if (q.rank() != 3 || k.rank() != 3 || k.shape() != v.shape() || k.dim(0) != q.dim(0)) return fail("shapes do not match");
-  if (spec.heads <= 0 || spec.kv_heads <= 0 || spec.heads % spec.kv_heads != 0 || q.dim(2) % spec.heads != 0 ||
-      k.dim(2) * spec.heads != q.dim(2) * spec.kv_heads) {
+  if (q.rank() != 3 || k.rank() != 3 || k.shape() != v.shape() || k.dim(0) != q.dim(0))
+    return fail("shapes do not match");
+  if (spec.heads <= 0 || spec.kv_heads <= 0 || spec.heads % spec.kv_heads != 0 ||
+      q.dim(2) % spec.heads != 0 || k.dim(2) * spec.heads != q.dim(2) * spec.kv_heads) {
     return fail("the heads do not divide the width");
   }
-  const int64_t batch = q.dim(0), queries = q.dim(1), rows = k.dim(1), keys = spec.keys > 0 ? spec.keys : rows;
+  const int64_t batch = q.dim(0), queries = q.dim(1), rows = k.dim(1),
+                keys = spec.keys > 0 ? spec.keys : rows;
   if (rows < keys) return fail("the cache is shorter than its keys");
   if (spec.causal && queries > keys) return fail("a causal query has no key of its own");
-  if (spec.key_mask && (spec.key_mask.dtype() != DType::kU8 || spec.key_mask.shape() != Shape({batch, keys}))) {
+  if (spec.key_mask &&
+      (spec.key_mask.dtype() != DType::kU8 || spec.key_mask.shape() != Shape({batch, keys}))) {
     return fail(StrCat("the key mask is ", spec.key_mask.shape().ToString()));
   }
-  if (spec.bias && spec.bias.shape() != Shape({spec.heads, queries, keys})) return fail("the bias has another shape");
+  if (spec.bias && spec.bias.shape() != Shape({spec.heads, queries, keys}))
+    return fail("the bias has another shape");
 
   Tensor y = ctx.New(q.shape());
   if (!y) return y;
   const bool taped = Taped(ctx, q, k, v, spec.bias);
   Tensor lse;
   if (taped) lse = ctx.New({batch, spec.heads, queries});
-  if (spec.probabilities != nullptr) *spec.probabilities = ctx.New({batch, spec.heads, queries, keys});
+  if (spec.probabilities != nullptr)
+    *spec.probabilities = ctx.New({batch, spec.heads, queries, keys});
   if (!ctx.ok()) return {};
-  AttentionArgs args{.batch = batch, .heads = spec.heads, .kv_heads = spec.kv_heads, .queries = queries, .keys = keys,
-                     .dim = q.dim(2) / spec.heads,
-                     .q = ViewOf(q, spec.heads, queries), .k = ViewOf(k, spec.kv_heads, rows),
-                     .v = ViewOf(v, spec.kv_heads, rows), .out = ViewOf(y, spec.heads, queries),
-                     .scale = spec.scale, .causal = spec.causal, .window = spec.window,
-                     .key_mask = spec.key_mask ? static_cast<const uint8_t*>(spec.key_mask.data()) : nullptr,
-                     .bias = spec.bias ? spec.bias.f32() : nullptr, .softcap = spec.softcap,
-                     .lse = taped ? lse.f32() : nullptr,
-                     .probabilities = spec.probabilities != nullptr ? spec.probabilities->f32() : nullptr};
+  AttentionArgs args{
+      .batch = batch,
+      .heads = spec.heads,
+      .kv_heads = spec.kv_heads,
+      .queries = queries,
+      .keys = keys,
+      .dim = q.dim(2) / spec.heads,
+      .q = ViewOf(q, spec.heads, queries),
+      .k = ViewOf(k, spec.kv_heads, rows),
+      .v = ViewOf(v, spec.kv_heads, rows),
+      .out = ViewOf(y, spec.heads, queries),
+      .scale = spec.scale,
+      .causal = spec.causal,
+      .window = spec.window,
+      .key_mask = spec.key_mask ? static_cast<const uint8_t*>(spec.key_mask.data()) : nullptr,
+      .bias = spec.bias ? spec.bias.f32() : nullptr,
+      .softcap = spec.softcap,
+      .lse = taped ? lse.f32() : nullptr,
+      .probabilities = spec.probabilities != nullptr ? spec.probabilities->f32() : nullptr};
   Attention(args, ctx.pool());
   if (taped) {
     args.probabilities = nullptr;
     const Tensor out = y, mask = spec.key_mask, bias = spec.bias;
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       Tensor sq, sk, sv;
-      AttentionBackwardArgs back{.forward = args, .d_out = ViewOf(dy, args.heads, args.queries),
-                                 .dq = GradView(c, q, sq, args.heads), .dk = GradView(c, k, sk, args.kv_heads),
+      AttentionBackwardArgs back{.forward = args,
+                                 .d_out = ViewOf(dy, args.heads, args.queries),
+                                 .dq = GradView(c, q, sq, args.heads),
+                                 .dk = GradView(c, k, sk, args.kv_heads),
                                  .dv = GradView(c, v, sv, args.kv_heads)};
       (void)lse, (void)out, (void)mask;  // kept alive: `args` points into them
       if (bias) back.d_bias = GradOf(c, bias);
@@ -400,29 +471,35 @@ Tensor ScalarLoss(Context& ctx, double loss, const Tensor& x, const Tensor& dx) 
 
 }  // namespace
 
-Tensor CrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets, float label_smoothing) {
+Tensor CrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets,
+                    float label_smoothing) {
   if (!ctx.ok()) return {};
   const int64_t rows = logits.shape().rows(), classes = logits.shape().columns();
-  if (targets.elements() != rows || targets.dtype() != DType::kI32) return Mismatch(ctx, "cross-entropy", logits, targets);
+  if (targets.elements() != rows || targets.dtype() != DType::kI32)
+    return Mismatch(ctx, "cross-entropy", logits, targets);
   int64_t counted = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int32_t t = targets.i32()[r];
     if (t == kIgnoreTarget) continue;
-    if (t < 0 || t >= classes) return ctx.Fail(InvalidArgument(StrCat("cross-entropy: target ", t, " is not in 0..", classes - 1)));
+    if (t < 0 || t >= classes)
+      return ctx.Fail(
+          InvalidArgument(StrCat("cross-entropy: target ", t, " is not in 0..", classes - 1)));
     ++counted;
   }
   Tensor dx;
   if (Taped(ctx, logits)) dx = ctx.New(logits.shape());
   if (!ctx.ok()) return {};
   const float factor = counted > 0 ? 1.0f / static_cast<float>(counted) : 0.0f;
-  const double sum = CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, label_smoothing, factor, dx ? dx.f32() : nullptr,
-                                  rows, classes, &counted, ctx.pool());
+  const double sum =
+      CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, label_smoothing, factor,
+                   dx ? dx.f32() : nullptr, rows, classes, &counted, ctx.pool());
   return ScalarLoss(ctx, counted > 0 ? sum / static_cast<double>(counted) : 0.0, logits, dx);
 }
 
 Tensor BinaryCrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets) {
   if (!ctx.ok()) return {};
-  if (logits.shape() != targets.shape() || !IsF32(targets)) return Mismatch(ctx, "binary cross-entropy", logits, targets);
+  if (logits.shape() != targets.shape() || !IsF32(targets))
+    return Mismatch(ctx, "binary cross-entropy", logits, targets);
   Tensor dx;
   if (Taped(ctx, logits)) dx = ctx.New(logits.shape());
   if (!ctx.ok()) return {};
@@ -431,14 +508,16 @@ Tensor BinaryCrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targ
   for (int64_t i = 0; i < count; ++i) {
     const double x = logits.f32()[i], t = targets.f32()[i];
     sum += std::fmax(x, 0.0) - x * t + std::log1p(std::exp(-std::fabs(x)));
-    if (dx) dx.f32()[i] = static_cast<float>((1 / (1 + std::exp(-x)) - t) / static_cast<double>(count));
+    if (dx)
+      dx.f32()[i] = static_cast<float>((1 / (1 + std::exp(-x)) - t) / static_cast<double>(count));
   }
   return ScalarLoss(ctx, count > 0 ? sum / static_cast<double>(count) : 0.0, logits, dx);
 }
 
 Tensor MeanSquaredError(Context& ctx, const Tensor& predictions, const Tensor& targets) {
   if (!ctx.ok()) return {};
-  if (predictions.elements() != targets.elements() || !IsF32(targets)) return Mismatch(ctx, "mean squared error", predictions, targets);
+  if (predictions.elements() != targets.elements() || !IsF32(targets))
+    return Mismatch(ctx, "mean squared error", predictions, targets);
   Tensor dx;
   if (Taped(ctx, predictions)) dx = ctx.New(predictions.shape());
   if (!ctx.ok()) return {};

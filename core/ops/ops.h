@@ -12,7 +12,8 @@
 
 namespace sotto {
 
-// y = x W^T + b. x [..., in]; weight [out, in], f32 or packed Q8; bias [out] or empty. -> [..., out]
+// y = x W^T + b. x [..., in]; weight [out, in], f32 or packed Q8; bias [out] or empty. -> [...,
+// out]
 Tensor Linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias);
 
 // Same shapes, or b is one row [columns] added to each row of a.
@@ -25,7 +26,8 @@ Tensor Dropout(Context& ctx, const Tensor& x);
 
 Tensor Softmax(Context& ctx, const Tensor& x);
 // bias may be empty.
-Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon);
+Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                 float epsilon);
 Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilon);
 
 // ids int32 of any shape; table [entries, columns], f32 or packed Q8. -> [ids..., columns]
@@ -35,7 +37,8 @@ Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows);
 // x [..., n * c] -> n tensors [..., c]
 std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts);
 
-// Turns x [batch, tokens, heads * dim] by the angles of each token: cos, sin f32 [batch * tokens, rotary / 2].
+// Turns x [batch, tokens, heads * dim] by the angles of each token: cos, sin f32 [batch * tokens,
+// rotary / 2].
 Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads);
 
 struct AttentionSpec {
@@ -49,13 +52,18 @@ struct AttentionSpec {
   int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)
   Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
 };
-// q [batch, queries, heads * dim], k and v [batch, keys, kv_heads * dim] -> [batch, queries, heads * dim]
-Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSpec& spec);
+// q [batch, queries, heads * dim], k and v [batch, keys, kv_heads * dim] -> [batch, queries, heads
+// * dim]
+Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                 const AttentionSpec& spec);
 
-// The mean over rows whose target is not kIgnoreTarget; a scalar. logits [..., classes], targets int32 [...].
+// The mean over rows whose target is not kIgnoreTarget; a scalar. logits [..., classes], targets
+// int32 [...].
 inline constexpr int32_t kIgnoreTarget = -100;
-Tensor CrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets, float label_smoothing = 0);
-// The mean over elements of the binary cross-entropy of sigmoid(logits); targets f32 of the same shape.
+Tensor CrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets,
+                    float label_smoothing = 0);
+// The mean over elements of the binary cross-entropy of sigmoid(logits); targets f32 of the same
+// shape.
 Tensor BinaryCrossEntropy(Context& ctx, const Tensor& logits, const Tensor& targets);
 // The mean squared difference; a scalar.
 Tensor MeanSquaredError(Context& ctx, const Tensor& predictions, const Tensor& targets);

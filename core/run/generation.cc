@@ -14,10 +14,12 @@ Status ReadStops(const Json& value, std::vector<std::string>& stops) {
   if (value.is_null()) return OkStatus();
   const std::vector<Json> one{value};
   for (const Json& stop : value.is_array() ? value.items() : one) {
-    if (!stop.is_string() || stop.as_string().empty()) return InvalidArgument("'stop' must be a text or a list of texts, none empty");
+    if (!stop.is_string() || stop.as_string().empty())
+      return InvalidArgument("'stop' must be a text or a list of texts, none empty");
     stops.push_back(stop.as_string());
   }
-  if (stops.size() > kMaxStops) return InvalidArgument(StrCat("'stop' takes at most ", kMaxStops, " texts"));
+  if (stops.size() > kMaxStops)
+    return InvalidArgument(StrCat("'stop' takes at most ", kMaxStops, " texts"));
   return OkStatus();
 }
 
@@ -25,7 +27,8 @@ Status ReadIds(const Json& value, std::vector<int32_t>& ids) {
   if (value.is_null()) return OkStatus();
   const std::vector<Json> one{value};
   for (const Json& id : value.is_array() ? value.items() : one) {
-    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX) return InvalidArgument("'eos_token_id' must be a token id or a list of them");
+    if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX)
+      return InvalidArgument("'eos_token_id' must be a token id or a list of them");
     ids.push_back(static_cast<int32_t>(id.as_int()));
   }
   return OkStatus();
@@ -41,15 +44,20 @@ size_t OverlapWith(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
-Result<GenerationOptions> GenerationOptions::Read(const Json& options, const Json& generation_config) {
-  static constexpr std::string_view kKnown[] = {"do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-                                                "seed", "max_new_tokens", "stop", "eos_token_id", "return_full_text"};
+Result<GenerationOptions> GenerationOptions::Read(const Json& options,
+                                                  const Json& generation_config) {
+  static constexpr std::string_view kKnown[] = {
+      "do_sample",          "temperature", "top_k",          "top_p", "min_p",
+      "repetition_penalty", "seed",        "max_new_tokens", "stop",  "eos_token_id",
+      "return_full_text"};
   for (const auto& [key, value] : options.members()) {
     if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown)) {
       return InvalidArgument(StrCat("'", key, "' is not an option of text-generation"));
     }
   }
-  const auto pick = [&](std::string_view key) -> const Json& { return options[key].is_null() ? generation_config : options; };
+  const auto pick = [&](std::string_view key) -> const Json& {
+    return options[key].is_null() ? generation_config : options;
+  };
   GenerationOptions out;
   SamplingOptions& s = out.sampling;
   SOTTO_ASSIGN_OR_RETURN(s.do_sample, pick("do_sample").BoolOr("do_sample", false));
@@ -65,15 +73,16 @@ Result<GenerationOptions> GenerationOptions::Read(const Json& options, const Jso
   SOTTO_ASSIGN_OR_RETURN(s.top_k, pick("top_k").IntOr("top_k", 50, 0, INT32_MAX));
   SOTTO_ASSIGN_OR_RETURN(const int64_t seed, options.IntOr("seed", 0, 0, INT64_MAX));
   s.seed = static_cast<uint64_t>(seed);
-  SOTTO_ASSIGN_OR_RETURN(out.max_new_tokens, pick("max_new_tokens").IntOr("max_new_tokens", 256, 1, 1 << 20));
+  SOTTO_ASSIGN_OR_RETURN(out.max_new_tokens,
+                         pick("max_new_tokens").IntOr("max_new_tokens", 256, 1, 1 << 20));
   SOTTO_RETURN_IF_ERROR(ReadStops(options["stop"], out.stop));
   SOTTO_RETURN_IF_ERROR(ReadIds(pick("eos_token_id")["eos_token_id"], out.eos_token_ids));
   SOTTO_RETURN_IF_ERROR(s.Validate());
   return out;
 }
 
-Generation::Generation(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool, std::vector<int32_t> prompt,
-                       GenerationOptions options)
+Generation::Generation(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool,
+                       std::vector<int32_t> prompt, GenerationOptions options)
     : model_(model),
       options_(std::move(options)),
       sampler_(options_.sampling),
@@ -82,20 +91,28 @@ Generation::Generation(const Model& model, const Tokenizer& tokenizer, ThreadPoo
       ids_(std::move(prompt)),
       prompt_tokens_(static_cast<int64_t>(ids_.size())) {}
 
-Result<std::unique_ptr<Generation>> Generation::Start(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool,
-                                                      std::vector<int32_t> prompt, GenerationOptions options) {
-  if (model.head() != Head::kCausalLM) return InvalidArgument("text generation needs a causal language model");
+Result<std::unique_ptr<Generation>> Generation::Start(const Model& model,
+                                                      const Tokenizer& tokenizer, ThreadPool* pool,
+                                                      std::vector<int32_t> prompt,
+                                                      GenerationOptions options) {
+  if (model.head() != Head::kCausalLM)
+    return InvalidArgument("text generation needs a causal language model");
   if (prompt.empty()) {
     const auto start = tokenizer.bos_id() ? tokenizer.bos_id() : tokenizer.eos_id();
-    if (!start) return InvalidArgument("the prompt is empty, and the tokenizer has no token that begins a text");
+    if (!start)
+      return InvalidArgument(
+          "the prompt is empty, and the tokenizer has no token that begins a text");
     prompt.push_back(*start);
   }
   if (static_cast<int64_t>(prompt.size()) >= model.max_positions()) {
-    return InvalidArgument(StrCat("the prompt has ", prompt.size(), " tokens; the model reads at most ", model.max_positions() - 1,
+    return InvalidArgument(StrCat("the prompt has ", prompt.size(),
+                                  " tokens; the model reads at most ", model.max_positions() - 1,
                                   " and needs room to write"));
   }
-  if (options.eos_token_ids.empty() && tokenizer.eos_id()) options.eos_token_ids.push_back(*tokenizer.eos_id());
-  return std::unique_ptr<Generation>(new Generation(model, tokenizer, pool, std::move(prompt), std::move(options)));
+  if (options.eos_token_ids.empty() && tokenizer.eos_id())
+    options.eos_token_ids.push_back(*tokenizer.eos_id());
+  return std::unique_ptr<Generation>(
+      new Generation(model, tokenizer, pool, std::move(prompt), std::move(options)));
 }
 
 Result<Generation::Step> Generation::Next() {
@@ -127,7 +144,9 @@ Result<Generation::Step> Generation::Next() {
     step.finish_reason = "eos";
   } else {
     text = decoder_.Push(step.token);
-    if (made >= options_.max_new_tokens || static_cast<int64_t>(ids_.size()) >= model_.max_positions()) step.finish_reason = "length";
+    if (made >= options_.max_new_tokens ||
+        static_cast<int64_t>(ids_.size()) >= model_.max_positions())
+      step.finish_reason = "length";
   }
   if (!step.finish_reason.empty()) text += decoder_.Finish();
   if (Release(text, !step.finish_reason.empty(), &step.text)) step.finish_reason = "stop";
@@ -145,7 +164,8 @@ bool Generation::Release(std::string_view text, bool last, std::string* out) {
     return true;
   }
   size_t keep = 0;
-  for (const std::string& stop : options_.stop) keep = std::max(keep, last ? 0 : OverlapWith(held_, stop));
+  for (const std::string& stop : options_.stop)
+    keep = std::max(keep, last ? 0 : OverlapWith(held_, stop));
   *out = held_.substr(0, held_.size() - keep);
   held_.erase(0, held_.size() - keep);
   return false;

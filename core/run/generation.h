@@ -17,8 +17,8 @@ namespace sotto {
 struct GenerationOptions {
   SamplingOptions sampling;
   int64_t max_new_tokens = 256;
-  std::vector<std::string> stop;      // text that ends the generation, and is not part of it
-  std::vector<int32_t> eos_token_ids; // tokens that do
+  std::vector<std::string> stop;       // text that ends the generation, and is not part of it
+  std::vector<int32_t> eos_token_ids;  // tokens that do
 
   // Hugging Face's names: the keys of `options` over those of generation_config.json, whose own
   // fields that generation does not read are passed over; an unknown key of `options` is an error.
@@ -28,16 +28,17 @@ struct GenerationOptions {
 class Generation {
  public:
   struct Step {
-    int32_t token = -1;         // -1 while the prompt is still being read
-    std::string text;           // what this step adds; may be empty while characters are incomplete
+    int32_t token = -1;  // -1 while the prompt is still being read
+    std::string text;    // what this step adds; may be empty while characters are incomplete
     bool done = false;
     std::string finish_reason;  // when done: "eos", "stop" (a stop text) or "length"
   };
 
   // The model and the tokenizer outlive the generation. An empty prompt starts from the tokenizer's
   // beginning-of-text (or end-of-text) token.
-  static Result<std::unique_ptr<Generation>> Start(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool,
-                                                   std::vector<int32_t> prompt, GenerationOptions options);
+  static Result<std::unique_ptr<Generation>> Start(const Model& model, const Tokenizer& tokenizer,
+                                                   ThreadPool* pool, std::vector<int32_t> prompt,
+                                                   GenerationOptions options);
 
   // Reads a piece of the prompt or makes one token. After `done`, or an error, it is over.
   Result<Step> Next();
@@ -47,9 +48,10 @@ class Generation {
   bool done() const { return done_; }
 
  private:
-  Generation(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool, std::vector<int32_t> prompt,
-             GenerationOptions options);
-  // Appends to what is held back; gives out what no stop text can begin in, and whether one was met.
+  Generation(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool,
+             std::vector<int32_t> prompt, GenerationOptions options);
+  // Appends to what is held back; gives out what no stop text can begin in, and whether one was
+  // met.
   bool Release(std::string_view text, bool last, std::string* out);
 
   const Model& model_;

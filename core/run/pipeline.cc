@@ -7,8 +7,10 @@
 namespace sotto {
 namespace {
 
-Status CheckOptions(const Json& options, std::string_view task, std::initializer_list<std::string_view> known) {
-  if (!options.is_null() && !options.is_object()) return InvalidArgument("options must be an object");
+Status CheckOptions(const Json& options, std::string_view task,
+                    std::initializer_list<std::string_view> known) {
+  if (!options.is_null() && !options.is_object())
+    return InvalidArgument("options must be an object");
   for (const auto& [key, value] : options.members()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       return InvalidArgument(StrCat("'", key, "' is not an option of ", task));
@@ -31,7 +33,8 @@ Result<Json> Each(const Json& input, const One& one) {
 }
 
 Status CheckText(const Json& input, std::string_view task) {
-  return input.is_string() ? OkStatus() : InvalidArgument(StrCat(task, " takes a text or a list of texts"));
+  return input.is_string() ? OkStatus()
+                           : InvalidArgument(StrCat(task, " takes a text or a list of texts"));
 }
 
 Result<Tensor> Ids(Context& ctx, std::span<const int32_t> ids) {
@@ -45,15 +48,17 @@ std::vector<double> SoftmaxOf(std::span<const float> logits) {
   const float peak = *std::max_element(logits.begin(), logits.end());
   std::vector<double> out(logits.size());
   double sum = 0;
-  for (size_t i = 0; i < logits.size(); ++i) sum += out[i] = std::exp(static_cast<double>(logits[i]) - peak);
+  for (size_t i = 0; i < logits.size(); ++i)
+    sum += out[i] = std::exp(static_cast<double>(logits[i]) - peak);
   for (double& p : out) p /= sum;
   return out;
 }
 
 // By falling score; of equal scores the smaller index comes first.
 void SortByScore(std::vector<size_t>& order, const std::vector<double>& scores) {
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+  });
 }
 
 std::vector<size_t> Ranked(const std::vector<double>& scores) {
@@ -67,47 +72,54 @@ std::vector<size_t> Ranked(const std::vector<double>& scores) {
 
 struct Pipeline::Task {
   std::string_view name, alias;
-  Head head;       // that the checkpoint must have
-  bool any_head;   // the hidden states of any model do
+  Head head;      // that the checkpoint must have
+  bool any_head;  // the hidden states of any model do
   Result<Json> (Pipeline::*run)(const Json& input, const Json& options);
 };
 
 const Pipeline::Task Pipeline::kTasks[] = {
-    {"text-classification", "sentiment-analysis", Head::kSequenceClassification, false, &Pipeline::Classify},
+    {"text-classification", "sentiment-analysis", Head::kSequenceClassification, false,
+     &Pipeline::Classify},
     {"fill-mask", "", Head::kMaskedLM, false, &Pipeline::FillMask},
     {"feature-extraction", "", Head::kNone, true, &Pipeline::ExtractJson},
     {"text-generation", "", Head::kCausalLM, false, &Pipeline::GenerateText},
 };
 
 std::vector<std::string_view> TaskNames() {
-  return {"text-classification", "sentiment-analysis", "fill-mask", "feature-extraction", "text-generation"};
+  return {"text-classification", "sentiment-analysis", "fill-mask", "feature-extraction",
+          "text-generation"};
 }
 
-Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files, const Options& options) {
-  std::unique_ptr<Pipeline> p(new Pipeline(options.pool ? options.pool : std::make_shared<ThreadPool>(options.threads)));
+Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files,
+                                                 const Options& options) {
+  std::unique_ptr<Pipeline> p(
+      new Pipeline(options.pool ? options.pool : std::make_shared<ThreadPool>(options.threads)));
   const Task* found = nullptr;
   for (const Task& t : kTasks) {
     if (!task.empty() && (t.name == task || t.alias == task)) found = &t;
   }
-  if (found == nullptr && !task.empty()) return Unsupported(StrCat("the task '", task, "' is not implemented"));
+  if (found == nullptr && !task.empty())
+    return Unsupported(StrCat("the task '", task, "' is not implemented"));
   if (found != nullptr) p->task_ = found->name;
 
   Result<Json> config = Json::Parse(files.config);
   if (!config.ok()) return config.status().In("config.json");
   SOTTO_ASSIGN_OR_RETURN(p->model_, CreateModel(*config));
   if (found != nullptr && !found->any_head && p->model_->head() != found->head) {
-    return InvalidArgument(StrCat("this model (", (*config)["architectures"].Dump(), ") has no head for ", found->name));
+    return InvalidArgument(StrCat("this model (", (*config)["architectures"].Dump(),
+                                  ") has no head for ", found->name));
   }
   if (!files.generation_config.empty()) {
     Result<Json> generation = Json::Parse(files.generation_config);
     if (!generation.ok()) return generation.status().In("generation_config.json");
     p->generation_config_ = *std::move(generation);
   }
-  Result<Tokenizer> tokenizer = Tokenizer::FromJson(files.tokenizer, files.tokenizer_config, files.special_tokens_map);
+  Result<Tokenizer> tokenizer =
+      Tokenizer::FromJson(files.tokenizer, files.tokenizer_config, files.special_tokens_map);
   if (!tokenizer.ok()) return tokenizer.status().In("tokenizer.json");
   if (tokenizer->vocab_size() > p->model_->vocab_size()) {
-    return InvalidFile(StrCat("the tokenizer has ids up to ", tokenizer->vocab_size() - 1, ", but the model embeds only ",
-                              p->model_->vocab_size()));
+    return InvalidFile(StrCat("the tokenizer has ids up to ", tokenizer->vocab_size() - 1,
+                              ", but the model embeds only ", p->model_->vocab_size()));
   }
   p->tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
   SOTTO_RETURN_IF_ERROR(LoadWeights(*p->model_, files.tensors, {.format = options.format}));
@@ -127,7 +139,8 @@ Result<Encoding> Pipeline::EncodeText(const Json& input, bool truncate) const {
   if (truncate) options.max_length = static_cast<int>(model_->max_positions());
   if (input.is_object() && input["text"].is_string()) {
     if (input["text_pair"].is_string()) {
-      return tokenizer_->EncodePair(input["text"].as_string(), input["text_pair"].as_string(), options);
+      return tokenizer_->EncodePair(input["text"].as_string(), input["text_pair"].as_string(),
+                                    options);
     }
     return tokenizer_->Encode(input["text"].as_string(), options);
   }
@@ -136,7 +149,8 @@ Result<Encoding> Pipeline::EncodeText(const Json& input, bool truncate) const {
 }
 
 Result<ModelOutput> Pipeline::Forward(Context& ctx, const Encoding& encoding) const {
-  if (encoding.ids.empty()) return InvalidArgument("the text is empty, and this tokenizer adds no special tokens");
+  if (encoding.ids.empty())
+    return InvalidArgument("the text is empty, and this tokenizer adds no special tokens");
   ModelInput input;
   SOTTO_ASSIGN_OR_RETURN(input.ids, Ids(ctx, encoding.ids));
   SOTTO_ASSIGN_OR_RETURN(input.token_type_ids, Ids(ctx, encoding.type_ids));
@@ -150,12 +164,16 @@ Result<Json> Pipeline::Classify(const Json& input, const Json& options) {
   const std::vector<std::string>& labels = model_->id2label();
   // Hugging Face's rule: the best label unless told; null asks for all of them, as a list.
   const bool all = options.has("top_k") && options["top_k"].is_null();
-  SOTTO_ASSIGN_OR_RETURN(const int64_t top_k, options.IntOr("top_k", all ? INT32_MAX : 1, 1, INT32_MAX));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t top_k,
+                         options.IntOr("top_k", all ? INT32_MAX : 1, 1, INT32_MAX));
   const bool listed = options.has("top_k");
   SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", true));
-  const bool multi_label = model_->config()["problem_type"].as_string() == "multi_label_classification";
-  SOTTO_ASSIGN_OR_RETURN(const std::string function,
-                         options.StringOr("function_to_apply", multi_label || labels.size() == 1 ? "sigmoid" : "softmax"));
+  const bool multi_label =
+      model_->config()["problem_type"].as_string() == "multi_label_classification";
+  SOTTO_ASSIGN_OR_RETURN(
+      const std::string function,
+      options.StringOr("function_to_apply",
+                       multi_label || labels.size() == 1 ? "sigmoid" : "softmax"));
   if (function != "sigmoid" && function != "softmax" && function != "none") {
     return InvalidArgument("'function_to_apply' is one of softmax, sigmoid, none");
   }
@@ -172,7 +190,8 @@ Result<Json> Pipeline::Classify(const Json& input, const Json& options) {
     std::vector<Json> out;
     for (const size_t i : Ranked(scores)) {
       if (static_cast<int64_t>(out.size()) == top_k) break;
-      out.push_back(Json::Object({{"label", Json::String(labels[i])}, {"score", Json::Number(scores[i])}}));
+      out.push_back(
+          Json::Object({{"label", Json::String(labels[i])}, {"score", Json::Number(scores[i])}}));
     }
     return listed ? Json::Array(std::move(out)) : std::move(out.front());
   };
@@ -187,7 +206,9 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
   std::vector<int32_t> targets;
   for (const Json& target : options["targets"].items()) {
     const auto id = tokenizer_->TokenToId(target.as_string());
-    if (!id) return InvalidArgument(StrCat("the target '", target.as_string(), "' is not a token of this model"));
+    if (!id)
+      return InvalidArgument(
+          StrCat("the target '", target.as_string(), "' is not a token of this model"));
     targets.push_back(*id);
   }
   const auto mask = tokenizer_->mask_id();
@@ -200,13 +221,16 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
     for (size_t i = 0; i < encoding.ids.size(); ++i) {
       if (encoding.ids[i] == *mask) holes.push_back(static_cast<int64_t>(i));
     }
-    if (holes.empty()) return InvalidArgument(StrCat("the text has no mask token: write ", tokenizer_->IdToToken(*mask), " where a word is missing"));
+    if (holes.empty())
+      return InvalidArgument(StrCat("the text has no mask token: write ",
+                                    tokenizer_->IdToToken(*mask), " where a word is missing"));
     Context ctx(&arena_, pool_.get());
     SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding));
     std::vector<Json> by_hole;
     for (const int64_t hole : holes) {
       const int64_t vocab = output.logits.dim(-1);
-      std::vector<double> scores = SoftmaxOf({output.logits.f32() + hole * vocab, static_cast<size_t>(vocab)});
+      std::vector<double> scores =
+          SoftmaxOf({output.logits.f32() + hole * vocab, static_cast<size_t>(vocab)});
       std::vector<size_t> order;
       if (targets.empty()) {
         order = Ranked(scores);
@@ -219,10 +243,11 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
         const int32_t id = static_cast<int32_t>(order[i]);
         std::vector<int32_t> filled = encoding.ids;
         filled[static_cast<size_t>(hole)] = id;
-        out.push_back(Json::Object({{"score", Json::Number(scores[order[i]])},
-                                    {"token", Json::Int(id)},
-                                    {"token_str", Json::String(tokenizer_->Decode(std::span(&id, 1), false))},
-                                    {"sequence", Json::String(tokenizer_->Decode(filled, holes.size() == 1))}}));
+        out.push_back(Json::Object(
+            {{"score", Json::Number(scores[order[i]])},
+             {"token", Json::Int(id)},
+             {"token_str", Json::String(tokenizer_->Decode(std::span(&id, 1), false))},
+             {"sequence", Json::String(tokenizer_->Decode(filled, holes.size() == 1))}}));
       }
       by_hole.push_back(Json::Array(std::move(out)));
     }
@@ -232,12 +257,15 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
 }
 
 Result<Features> Pipeline::Extract(std::string_view text, const Json& options) {
-  SOTTO_RETURN_IF_ERROR(CheckOptions(options, "feature-extraction", {"pooling", "normalize", "truncation"}));
+  SOTTO_RETURN_IF_ERROR(
+      CheckOptions(options, "feature-extraction", {"pooling", "normalize", "truncation"}));
   SOTTO_ASSIGN_OR_RETURN(const std::string pooling, options.StringOr("pooling", "none"));
   SOTTO_ASSIGN_OR_RETURN(const bool normalize, options.BoolOr("normalize", false));
   SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", true));
-  if (pooling != "none" && pooling != "mean" && pooling != "cls") return InvalidArgument("'pooling' is one of none, mean, cls");
-  SOTTO_ASSIGN_OR_RETURN(const Encoding encoding, EncodeText(Json::String(std::string(text)), truncate));
+  if (pooling != "none" && pooling != "mean" && pooling != "cls")
+    return InvalidArgument("'pooling' is one of none, mean, cls");
+  SOTTO_ASSIGN_OR_RETURN(const Encoding encoding,
+                         EncodeText(Json::String(std::string(text)), truncate));
   Context ctx(&arena_, pool_.get());
   SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding));
   const Tensor& x = output.last_hidden_state;
@@ -258,9 +286,11 @@ Result<Features> Pipeline::Extract(std::string_view text, const Json& options) {
   }
   for (size_t row = 0; normalize && row < out.data.size(); row += static_cast<size_t>(hidden)) {
     double sum = 0;
-    for (int64_t c = 0; c < hidden; ++c) sum += static_cast<double>(out.data[row + c]) * out.data[row + c];
+    for (int64_t c = 0; c < hidden; ++c)
+      sum += static_cast<double>(out.data[row + c]) * out.data[row + c];
     const double norm = std::max(std::sqrt(sum), 1e-12);
-    for (int64_t c = 0; c < hidden; ++c) out.data[row + c] = static_cast<float>(out.data[row + c] / norm);
+    for (int64_t c = 0; c < hidden; ++c)
+      out.data[row + c] = static_cast<float>(out.data[row + c] / norm);
   }
   return out;
 }
@@ -276,21 +306,26 @@ Result<Json> Pipeline::ExtractJson(const Json& input, const Json& options) {
       for (size_t c = 0; c < columns; ++c) row.push_back(Json::Number(features.data[at + c]));
       rows.push_back(Json::Array(std::move(row)));
     }
-    return features.dims.size() == 3 ? Json::Array({Json::Array(std::move(rows))}) : Json::Array(std::move(rows));
+    return features.dims.size() == 3 ? Json::Array({Json::Array(std::move(rows))})
+                                     : Json::Array(std::move(rows));
   });
 }
 
-Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view prompt, const Json& options) {
-  SOTTO_ASSIGN_OR_RETURN(GenerationOptions read, GenerationOptions::Read(options, generation_config_));
+Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view prompt,
+                                                       const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(GenerationOptions read,
+                         GenerationOptions::Read(options, generation_config_));
   SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(prompt, {.parse_special = false}));
-  return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids), std::move(read));
+  return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids),
+                           std::move(read));
 }
 
 Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
   SOTTO_ASSIGN_OR_RETURN(const bool full, options.BoolOr("return_full_text", true));
   const auto one = [&](const Json& prompt) -> Result<Json> {
     SOTTO_RETURN_IF_ERROR(CheckText(prompt, task_));
-    SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Generation> generation, Generate(prompt.as_string(), options));
+    SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Generation> generation,
+                           Generate(prompt.as_string(), options));
     std::string text = full ? prompt.as_string() : "";
     while (!generation->done()) {
       SOTTO_ASSIGN_OR_RETURN(const Generation::Step step, generation->Next());

@@ -1,5 +1,6 @@
-// A loaded model with its tokenizer, serving one of Hugging Face's tasks. Inputs, options and outputs
-// have the shapes of its pipelines, as JSON: the command line prints what JavaScript returns.
+// A loaded model with its tokenizer, serving one of Hugging Face's tasks. Inputs, options and
+// outputs have the shapes of its pipelines, as JSON: the command line prints what JavaScript
+// returns.
 #ifndef SOTTO_CORE_RUN_PIPELINE_H_
 #define SOTTO_CORE_RUN_PIPELINE_H_
 
@@ -27,18 +28,21 @@ class Pipeline {
   struct Options {
     WeightFormat format = WeightFormat::kAsStored;
     int threads = 1;
-    std::shared_ptr<ThreadPool> pool;  // shared with other pipelines; null: one of its own, of `threads`
+    std::shared_ptr<ThreadPool>
+        pool;  // shared with other pipelines; null: one of its own, of `threads`
   };
 
   // `task`: a name in TaskNames(), or empty to run the model without one.
-  static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files, const Options& options);
+  static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files,
+                                                const Options& options);
 
   // Runs the task to its end. Input: a text or a list of texts (for text-classification also
   // {"text", "text_pair"}). Unknown options are errors that name them.
   //   text-classification  {top_k, function_to_apply, truncation} -> [{label, score}]
   //   fill-mask            {top_k, targets}   -> [{score, token, token_str, sequence}]
-  //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of numbers
-  //   text-generation      see GenerationOptions::Read, and return_full_text -> [{generated_text}]
+  //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of
+  //   numbers text-generation      see GenerationOptions::Read, and return_full_text ->
+  //   [{generated_text}]
   Result<Json> Run(const Json& input, const Json& options);
   // feature-extraction of one text as numbers: [1, tokens, hidden], or [1, hidden] when pooled.
   Result<Features> Extract(std::string_view text, const Json& options);

@@ -20,8 +20,8 @@ int QuantizeValue(float value, float inverse) {
 
 Status CheckMatrix(const Tensor& m, DType dtype) {
   if (m.rank() != 2 || m.dtype() != dtype) {
-    return InvalidArgument(StrCat("expected a matrix of ", DTypeName(dtype), ", got ", m.shape().ToString(),
-                                  " of ", DTypeName(m.dtype())));
+    return InvalidArgument(StrCat("expected a matrix of ", DTypeName(dtype), ", got ",
+                                  m.shape().ToString(), " of ", DTypeName(m.dtype())));
   }
   return OkStatus();
 }
@@ -29,7 +29,8 @@ Status CheckMatrix(const Tensor& m, DType dtype) {
 Result<Tensor> AllocatePacked(const Q8Layout& layout) {
   SOTTO_ASSIGN_OR_RETURN(Tensor packed, Tensor::Allocate({layout.n, layout.k}, DType::kQ8));
   std::memset(packed.data(), kQ8Offset, static_cast<size_t>(layout.scales_offset()));
-  std::memset(static_cast<char*>(packed.data()) + layout.scales_offset(), 0, static_cast<size_t>(layout.n_padded * 4));
+  std::memset(static_cast<char*>(packed.data()) + layout.scales_offset(), 0,
+              static_cast<size_t>(layout.n_padded * 4));
   return packed;
 }
 
@@ -55,7 +56,8 @@ Result<Tensor> PackQ8(const Q8Rows& rows) {
   SOTTO_RETURN_IF_ERROR(CheckMatrix(rows.values, DType::kI8));
   const Q8Layout layout = Q8Layout::For(rows.values.dim(0), rows.values.dim(1));
   if (rows.scales.dtype() != DType::kF32 || rows.scales.shape() != Shape({layout.n})) {
-    return InvalidArgument(StrCat("the scales of an 8-bit matrix ", rows.values.shape().ToString(), " must be F32 [", layout.n, "]"));
+    return InvalidArgument(StrCat("the scales of an 8-bit matrix ", rows.values.shape().ToString(),
+                                  " must be F32 [", layout.n, "]"));
   }
   SOTTO_ASSIGN_OR_RETURN(Tensor packed, AllocatePacked(layout));
   const int8_t* values = static_cast<const int8_t*>(rows.values.data());

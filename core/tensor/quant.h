@@ -20,16 +20,14 @@
 namespace sotto {
 
 inline constexpr int64_t kQ8PanelRows = 8;
-inline constexpr int64_t kQ8Group = 4;    // values of one row that lie together
+inline constexpr int64_t kQ8Group = 4;  // values of one row that lie together
 inline constexpr int kQ8Offset = 64;
 inline constexpr int kQ8Max = 63;
 
 struct Q8Layout {
-  int64_t n, k;                 // logical rows and columns
-  int64_t n_padded, k_padded;   // multiples of 8 and of 4
-  static Q8Layout For(int64_t n, int64_t k) {
-    return {n, k, (n + 7) / 8 * 8, (k + 3) / 4 * 4};
-  }
+  int64_t n, k;                // logical rows and columns
+  int64_t n_padded, k_padded;  // multiples of 8 and of 4
+  static Q8Layout For(int64_t n, int64_t k) { return {n, k, (n + 7) / 8 * 8, (k + 3) / 4 * 4}; }
   int64_t panel_bytes() const { return kQ8PanelRows * k_padded; }
   // Where value (row, col) is.
   int64_t Offset(int64_t row, int64_t col) const {

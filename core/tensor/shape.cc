@@ -12,7 +12,8 @@ Shape::Shape(std::initializer_list<int64_t> dims) {
 
 Result<Shape> Shape::Checked(std::span<const int64_t> dims) {
   if (dims.size() > kMaxRank) {
-    return InvalidArgument(StrCat("a tensor of rank ", dims.size(), "; at most ", kMaxRank, " axes are supported"));
+    return InvalidArgument(
+        StrCat("a tensor of rank ", dims.size(), "; at most ", kMaxRank, " axes are supported"));
   }
   Shape shape;
   uint64_t product = 1;

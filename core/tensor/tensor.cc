@@ -90,7 +90,11 @@ void ArenaState::Return(Buffer* buffer) {
 }
 
 Tensor::Tensor(const Tensor& other)
-    : buffer_(other.buffer_), data_(other.data_), shape_(other.shape_), dtype_(other.dtype_), grad_(other.grad_) {
+    : buffer_(other.buffer_),
+      data_(other.data_),
+      shape_(other.shape_),
+      dtype_(other.dtype_),
+      grad_(other.grad_) {
   if (buffer_ != nullptr) buffer_->Retain();
 }
 
@@ -134,7 +138,8 @@ Result<Tensor> Tensor::Zeros(const Shape& shape, DType dtype) {
   return tensor;
 }
 
-Tensor Tensor::Borrow(const void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
+Tensor Tensor::Borrow(const void* data, const Shape& shape, DType dtype,
+                      std::shared_ptr<const void> owner) {
   Tensor tensor;
   tensor.buffer_ = Buffer::Allocate(0);
   if (tensor.buffer_ == nullptr) return {};
@@ -173,11 +178,13 @@ Tensor Tensor::Reshaped(const Shape& shape) const {
 }
 
 Tensor Tensor::Slice(int64_t begin, int64_t end) const {
-  if (shape_.rank() == 0 || begin < 0 || begin > end || end > shape_[0] || dtype_ == DType::kQ8) return {};
+  if (shape_.rank() == 0 || begin < 0 || begin > end || end > shape_[0] || dtype_ == DType::kQ8)
+    return {};
   Tensor tensor = *this;
   tensor.grad_ = nullptr;
   const int64_t inner = shape_[0] == 0 ? 0 : shape_.elements() / shape_[0];
-  tensor.data_ = static_cast<char*>(data_) + begin * inner * static_cast<int64_t>(DTypeBytes(dtype_));
+  tensor.data_ =
+      static_cast<char*>(data_) + begin * inner * static_cast<int64_t>(DTypeBytes(dtype_));
   tensor.shape_.set_dim(0, end - begin);
   return tensor;
 }

@@ -36,9 +36,9 @@ class Buffer {
   void* data_ = nullptr;
   size_t bytes_ = 0;
   int64_t shares_ = 1;
-  Buffer* next_ = nullptr;                      // in an arena's free list
-  ArenaState* home_ = nullptr;           // the arena to return to; null: free at once
-  std::shared_ptr<const void> borrowed_;        // keeps foreign memory alive
+  Buffer* next_ = nullptr;                // in an arena's free list
+  ArenaState* home_ = nullptr;            // the arena to return to; null: free at once
+  std::shared_ptr<const void> borrowed_;  // keeps foreign memory alive
   friend class Tensor;
   friend struct ArenaState;
 };

@@ -16,7 +16,8 @@ enum Stream : uint64_t { kOrder = 1, kUpsample, kBlocks, kOffset, kMask, kPairs 
 uint64_t Key(uint64_t seed, uint64_t a, uint64_t b) { return Mix64(Mix64(Mix64(seed) ^ a) ^ b); }
 
 // The order in which documents enter an epoch, repeated or thinned out by source.
-std::vector<int64_t> Upsampled(const TokenizedDocuments& documents, const BatchOptions& options, bool shuffle) {
+std::vector<int64_t> Upsampled(const TokenizedDocuments& documents, const BatchOptions& options,
+                               bool shuffle) {
   std::vector<int64_t> order;
   const Random random(options.seed, kUpsample);
   for (int64_t i = 0; i < documents.size(); ++i) {
@@ -28,7 +29,8 @@ std::vector<int64_t> Upsampled(const TokenizedDocuments& documents, const BatchO
     order.insert(order.end(), static_cast<size_t>(copies), i);
   }
   if (!shuffle) return order;
-  const std::vector<int64_t> permutation = Shuffled(static_cast<int64_t>(order.size()), options.seed, -1);
+  const std::vector<int64_t> permutation =
+      Shuffled(static_cast<int64_t>(order.size()), options.seed, -1);
   std::vector<int64_t> shuffled;
   shuffled.reserve(order.size());
   for (const int64_t i : permutation) shuffled.push_back(order[i]);
@@ -38,8 +40,8 @@ std::vector<int64_t> Upsampled(const TokenizedDocuments& documents, const BatchO
 // Blocks of a stream of tokens.
 class PackedSource : public BatchSource {
  public:
-  PackedSource(const TokenizedDocuments& documents, const SpecialIds& special, const BatchOptions& options,
-               const MaskOptions* mask)
+  PackedSource(const TokenizedDocuments& documents, const SpecialIds& special,
+               const BatchOptions& options, const MaskOptions* mask)
       : special_(special), options_(options), masked_(mask != nullptr) {
     if (masked_) mask_ = *mask;
     const int32_t separator = masked_ ? special.sep : special.separator;
@@ -53,7 +55,9 @@ class PackedSource : public BatchSource {
   }
 
   int64_t blocks() const { return blocks_; }
-  int64_t batches() const override { return (blocks_ + options_.batch_size - 1) / options_.batch_size; }
+  int64_t batches() const override {
+    return (blocks_ + options_.batch_size - 1) / options_.batch_size;
+  }
 
   Result<Batch> Get(int64_t epoch, int64_t index) override {
     if (epoch >= 0 && epoch != order_epoch_) {
@@ -94,15 +98,16 @@ class PackedSource : public BatchSource {
     return (block * payload_ + step + offset) % static_cast<int64_t>(stream_.size());
   }
 
-  void AddCausal(int64_t epoch, int64_t block, std::vector<int32_t>& ids, std::vector<int32_t>& targets) const {
+  void AddCausal(int64_t epoch, int64_t block, std::vector<int32_t>& ids,
+                 std::vector<int32_t>& targets) const {
     for (int64_t t = 0; t < payload_; ++t) {
       ids.push_back(stream_[Place(epoch, block, t)]);
       targets.push_back(stream_[Place(epoch, block, t + 1)]);
     }
   }
 
-  void AddMasked(int64_t epoch, int64_t block, int64_t row, std::vector<int32_t>& ids, std::vector<int32_t>& rows,
-                 std::vector<int32_t>& targets) const {
+  void AddMasked(int64_t epoch, int64_t block, int64_t row, std::vector<int32_t>& ids,
+                 std::vector<int32_t>& rows, std::vector<int32_t>& targets) const {
     const size_t first = ids.size();
     ids.push_back(special_.cls);
     for (int64_t t = 0; t < payload_; ++t) ids.push_back(stream_[Place(epoch, block, t)]);
@@ -132,9 +137,13 @@ struct PaddedExample {
 
 class PaddedSource : public BatchSource {
  public:
-  PaddedSource(std::vector<PaddedExample> examples, const SpecialIds& special, const BatchOptions& options, bool pairs,
-               const MaskOptions* mask)
-      : examples_(std::move(examples)), special_(special), options_(options), pairs_(pairs), masked_(mask != nullptr) {
+  PaddedSource(std::vector<PaddedExample> examples, const SpecialIds& special,
+               const BatchOptions& options, bool pairs, const MaskOptions* mask)
+      : examples_(std::move(examples)),
+        special_(special),
+        options_(options),
+        pairs_(pairs),
+        masked_(mask != nullptr) {
     if (masked_) mask_ = *mask;
   }
 
@@ -148,7 +157,8 @@ class PaddedSource : public BatchSource {
     const int64_t begin = (epoch < 0 ? index : batch_order_[index]) * options_.batch_size;
     const int64_t rows = std::min(options_.batch_size, count - begin);
     std::vector<int64_t> members;
-    for (int64_t row = 0; row < rows; ++row) members.push_back(epoch < 0 ? begin + row : order_[begin + row]);
+    for (int64_t row = 0; row < rows; ++row)
+      members.push_back(epoch < 0 ? begin + row : order_[begin + row]);
     return Assemble(members, epoch);
   }
 
@@ -158,7 +168,8 @@ class PaddedSource : public BatchSource {
 
   // Like lengths are ordered anew in each epoch.
   std::pair<size_t, uint64_t> SortKey(int64_t i, int64_t epoch) const {
-    return {examples_[i].ids.size(), Key(options_.seed, static_cast<uint64_t>(i), static_cast<uint64_t>(epoch))};
+    return {examples_[i].ids.size(),
+            Key(options_.seed, static_cast<uint64_t>(i), static_cast<uint64_t>(epoch))};
   }
 
   // Shuffles, then sorts by length within large buckets, then shuffles the batches: neighbours are
@@ -168,9 +179,8 @@ class PaddedSource : public BatchSource {
     order_ = Shuffled(count, Key(options_.seed, kOrder, 0), epoch);
     const int64_t bucket = kBucketBatches * options_.batch_size;
     for (int64_t begin = 0; begin < count; begin += bucket) {
-      std::sort(order_.begin() + begin, order_.begin() + std::min(begin + bucket, count), [&](int64_t a, int64_t b) {
-        return SortKey(a, epoch) < SortKey(b, epoch);
-      });
+      std::sort(order_.begin() + begin, order_.begin() + std::min(begin + bucket, count),
+                [&](int64_t a, int64_t b) { return SortKey(a, epoch) < SortKey(b, epoch); });
     }
     batch_order_ = Shuffled(batches(), Key(options_.seed, kBlocks, 0), epoch);
     order_epoch_ = epoch;
@@ -180,8 +190,9 @@ class PaddedSource : public BatchSource {
     size_t longest = 0;
     for (const int64_t i : members) longest = std::max(longest, examples_[i].ids.size());
     const int64_t rows = static_cast<int64_t>(members.size());
-    const int64_t width = std::min((static_cast<int64_t>(longest) + kPadMultiple - 1) / kPadMultiple * kPadMultiple,
-                                   std::max(options_.max_tokens, static_cast<int64_t>(longest)));
+    const int64_t width =
+        std::min((static_cast<int64_t>(longest) + kPadMultiple - 1) / kPadMultiple * kPadMultiple,
+                 std::max(options_.max_tokens, static_cast<int64_t>(longest)));
     std::vector<int32_t> ids(static_cast<size_t>(rows * width), special_.pad);
     std::vector<int32_t> types(pairs_ ? ids.size() : 0, 0), labels, masked_rows, hidden;
     Batch batch;
@@ -192,13 +203,16 @@ class PaddedSource : public BatchSource {
       const int64_t length = static_cast<int64_t>(example.ids.size()), first = row * width;
       std::copy(example.ids.begin(), example.ids.end(), ids.begin() + first);
       std::fill_n(mask + first, length, uint8_t{1});
-      if (pairs_) std::fill(types.begin() + first + example.second, types.begin() + first + length, 1);
+      if (pairs_)
+        std::fill(types.begin() + first + example.second, types.begin() + first + length, 1);
       labels.push_back(example.label);
       batch.tokens += length;
       if (masked_) {
         const uint64_t age = epoch < 0 || mask_.is_static ? 0 : static_cast<uint64_t>(epoch) + 1;
-        MaskTokens(std::span<int32_t>(ids).subspan(static_cast<size_t>(first), static_cast<size_t>(length)), special_,
-                   mask_, Key(options_.seed ^ kMask, static_cast<uint64_t>(members[row]), age),
+        MaskTokens(std::span<int32_t>(ids).subspan(static_cast<size_t>(first),
+                                                   static_cast<size_t>(length)),
+                   special_, mask_,
+                   Key(options_.seed ^ kMask, static_cast<uint64_t>(members[row]), age),
                    static_cast<int32_t>(first), masked_rows, hidden);
       }
     }
@@ -236,9 +250,13 @@ void TruncatePair(std::vector<int32_t>& first, std::vector<int32_t>& second, int
 
 class PairBuilder {
  public:
-  PairBuilder(const TokenizedDocuments& sentences, const std::vector<int64_t>& begins, const SpecialIds& special,
-              const BatchOptions& options)
-      : sentences_(sentences), begins_(begins), special_(special), options_(options), random_(options.seed, kPairs) {}
+  PairBuilder(const TokenizedDocuments& sentences, const std::vector<int64_t>& begins,
+              const SpecialIds& special, const BatchOptions& options)
+      : sentences_(sentences),
+        begins_(begins),
+        special_(special),
+        options_(options),
+        random_(options.seed, kPairs) {}
 
   std::vector<PaddedExample> Build() {
     const int64_t documents = static_cast<int64_t>(begins_.size()) - 1;
@@ -255,16 +273,18 @@ class PairBuilder {
     ids.insert(ids.end(), more.begin(), more.end());
   }
 
-  // Takes sentences from `begin` on that fill the room, splits them in two, and returns where the next
-  // pair begins: sentences that a stranger replaced are used again.
-  int64_t AddPair(int64_t document, int64_t begin, int64_t documents, std::vector<PaddedExample>& examples) {
+  // Takes sentences from `begin` on that fill the room, splits them in two, and returns where the
+  // next pair begins: sentences that a stranger replaced are used again.
+  int64_t AddPair(int64_t document, int64_t begin, int64_t documents,
+                  std::vector<PaddedExample>& examples) {
     const int64_t room = options_.max_tokens - 3, stop = begins_[document + 1];
     int64_t end = begin, length = 0;
     while (end < stop && (end < begin + 2 || length < room)) {
       length += static_cast<int64_t>(sentences_.document(end).size());
       ++end;
     }
-    const int64_t middle = begin + 1 + static_cast<int64_t>(random_.NextBelow(static_cast<uint64_t>(end - begin - 1)));
+    const int64_t middle =
+        begin + 1 + static_cast<int64_t>(random_.NextBelow(static_cast<uint64_t>(end - begin - 1)));
     std::vector<int32_t> first, second;
     for (int64_t s = begin; s < middle; ++s) Append(s, first);
     const bool stranger = documents > 1 && random_.NextBelow(2) == 1;
@@ -273,19 +293,24 @@ class PairBuilder {
       if (other >= document) ++other;
       const int64_t count = begins_[other + 1] - begins_[other];
       if (count == 0) return end;
-      const int64_t start = begins_[other] + static_cast<int64_t>(random_.NextBelow(static_cast<uint64_t>(count)));
-      for (int64_t s = start; s < begins_[other + 1] && static_cast<int64_t>(first.size() + second.size()) < room; ++s) {
+      const int64_t start =
+          begins_[other] + static_cast<int64_t>(random_.NextBelow(static_cast<uint64_t>(count)));
+      for (int64_t s = start;
+           s < begins_[other + 1] && static_cast<int64_t>(first.size() + second.size()) < room;
+           ++s) {
         Append(s, second);
       }
     } else {
       for (int64_t s = middle; s < end; ++s) Append(s, second);
     }
     TruncatePair(first, second, room);
-    if (!first.empty() && !second.empty()) examples.push_back(Join(first, second, stranger ? 1 : 0));
+    if (!first.empty() && !second.empty())
+      examples.push_back(Join(first, second, stranger ? 1 : 0));
     return stranger ? middle : end;
   }
 
-  PaddedExample Join(const std::vector<int32_t>& first, const std::vector<int32_t>& second, int32_t label) const {
+  PaddedExample Join(const std::vector<int32_t>& first, const std::vector<int32_t>& second,
+                     int32_t label) const {
     PaddedExample example;
     example.ids.push_back(special_.cls);
     example.ids.insert(example.ids.end(), first.begin(), first.end());
@@ -304,11 +329,13 @@ class PairBuilder {
   Random random_;
 };
 
-Result<std::unique_ptr<BatchSource>> Packed(const TokenizedDocuments& documents, const SpecialIds& special,
-                                            const BatchOptions& options, const MaskOptions* mask) {
+Result<std::unique_ptr<BatchSource>> Packed(const TokenizedDocuments& documents,
+                                            const SpecialIds& special, const BatchOptions& options,
+                                            const MaskOptions* mask) {
   auto source = std::make_unique<PackedSource>(documents, special, options, mask);
   if (source->blocks() == 0) {
-    return InvalidArgument(StrCat("the texts do not fill one block of ", options.max_tokens, " tokens"));
+    return InvalidArgument(
+        StrCat("the texts do not fill one block of ", options.max_tokens, " tokens"));
   }
   return std::unique_ptr<BatchSource>(std::move(source));
 }
@@ -350,15 +377,17 @@ Result<SpecialIds> SpecialIdsOf(const Tokenizer& tokenizer, bool bidirectional) 
   return ids;
 }
 
-void MaskTokens(std::span<int32_t> ids, const SpecialIds& special, const MaskOptions& options, uint64_t key,
-                int32_t first_row, std::vector<int32_t>& rows, std::vector<int32_t>& targets) {
+void MaskTokens(std::span<int32_t> ids, const SpecialIds& special, const MaskOptions& options,
+                uint64_t key, int32_t first_row, std::vector<int32_t>& rows,
+                std::vector<int32_t>& targets) {
   std::vector<int32_t> places;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (!special.is_special[ids[i]]) places.push_back(static_cast<int32_t>(i));
   }
   if (places.empty()) return;
-  const int64_t wanted = std::clamp<int64_t>(std::llround(options.share * static_cast<double>(places.size())), 1,
-                                             static_cast<int64_t>(places.size()));
+  const int64_t wanted =
+      std::clamp<int64_t>(std::llround(options.share * static_cast<double>(places.size())), 1,
+                          static_cast<int64_t>(places.size()));
   Random random(key);
   for (int64_t i = 0; i < wanted; ++i) {  // the first `wanted` of a shuffle
     std::swap(places[i], places[i + random.NextBelow(places.size() - static_cast<uint64_t>(i))]);
@@ -379,27 +408,33 @@ void MaskTokens(std::span<int32_t> ids, const SpecialIds& special, const MaskOpt
   }
 }
 
-Result<std::unique_ptr<BatchSource>> PackCausal(const TokenizedDocuments& documents, const SpecialIds& special,
+Result<std::unique_ptr<BatchSource>> PackCausal(const TokenizedDocuments& documents,
+                                                const SpecialIds& special,
                                                 const BatchOptions& options) {
   return Packed(documents, special, options, nullptr);
 }
 
-Result<std::unique_ptr<BatchSource>> PackMasked(const TokenizedDocuments& documents, const SpecialIds& special,
-                                                const BatchOptions& options, const MaskOptions& mask) {
+Result<std::unique_ptr<BatchSource>> PackMasked(const TokenizedDocuments& documents,
+                                                const SpecialIds& special,
+                                                const BatchOptions& options,
+                                                const MaskOptions& mask) {
   if (options.max_tokens < 3) return InvalidArgument("a block needs at least three tokens");
   return Packed(documents, special, options, &mask);
 }
 
-Result<std::unique_ptr<BatchSource>> BucketClasses(const TokenizedDocuments& documents, const SpecialIds& special,
+Result<std::unique_ptr<BatchSource>> BucketClasses(const TokenizedDocuments& documents,
+                                                   const SpecialIds& special,
                                                    const BatchOptions& options) {
   std::vector<PaddedExample> examples;
   for (const int64_t i : Upsampled(documents, options, false)) {
-    if (documents.labels[i] < 0) return InvalidArgument("a text without a label cannot be classified");
+    if (documents.labels[i] < 0)
+      return InvalidArgument("a text without a label cannot be classified");
     const auto ids = documents.document(i);
     const size_t room = static_cast<size_t>(std::max<int64_t>(options.max_tokens - 2, 0));
     PaddedExample example;
     example.ids.push_back(special.cls);
-    example.ids.insert(example.ids.end(), ids.begin(), ids.begin() + static_cast<int64_t>(std::min(room, ids.size())));
+    example.ids.insert(example.ids.end(), ids.begin(),
+                       ids.begin() + static_cast<int64_t>(std::min(room, ids.size())));
     example.ids.push_back(special.sep);
     example.second = static_cast<int64_t>(example.ids.size());
     example.label = documents.labels[i];
@@ -412,9 +447,11 @@ Result<std::unique_ptr<BatchSource>> BucketClasses(const TokenizedDocuments& doc
 
 Result<std::unique_ptr<BatchSource>> PairSentences(const TokenizedDocuments& sentences,
                                                    const std::vector<int64_t>& document_begins,
-                                                   const SpecialIds& special, const BatchOptions& options,
+                                                   const SpecialIds& special,
+                                                   const BatchOptions& options,
                                                    const MaskOptions* mask) {
-  std::vector<PaddedExample> examples = PairBuilder(sentences, document_begins, special, options).Build();
+  std::vector<PaddedExample> examples =
+      PairBuilder(sentences, document_begins, special, options).Build();
   if (examples.empty()) return InvalidArgument("no document has two sentences to make a pair of");
   return std::unique_ptr<BatchSource>(
       std::make_unique<PaddedSource>(std::move(examples), special, options, true, mask));
@@ -433,7 +470,8 @@ std::vector<std::string> SplitSentences(const std::string& text) {
       cut(i);
     } else if (text[i] == '.' || text[i] == '!' || text[i] == '?') {
       size_t end = i + 1;
-      while (end < text.size() && (text[end] == '"' || text[end] == '\'' || text[end] == ')')) ++end;
+      while (end < text.size() && (text[end] == '"' || text[end] == '\'' || text[end] == ')'))
+        ++end;
       if (end == text.size() || text[end] == ' ') cut(end);
     }
   }

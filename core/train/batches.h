@@ -17,10 +17,10 @@ namespace sotto {
 
 struct Batch {
   ModelInput input;
-  Tensor targets;             // int32: [batch, tokens] next tokens, [rows] masked tokens, or [batch] classes
-  int64_t target_count = 0;   // targets that count
-  Tensor next_sentence;       // int32 [batch]: 0 follows, 1 does not; empty where there are no pairs
-  int64_t tokens = 0;         // real tokens in the input
+  Tensor targets;  // int32: [batch, tokens] next tokens, [rows] masked tokens, or [batch] classes
+  int64_t target_count = 0;  // targets that count
+  Tensor next_sentence;      // int32 [batch]: 0 follows, 1 does not; empty where there are no pairs
+  int64_t tokens = 0;        // real tokens in the input
 };
 
 class BatchSource {
@@ -31,12 +31,14 @@ class BatchSource {
   virtual Result<Batch> Get(int64_t epoch, int64_t index) = 0;
 };
 
-// Which tokens are hidden from a masked language model. (Devlin et al. 2019: of the chosen tokens 80 % become
-// [MASK], 10 % another token, 10 % stay.) As BERT's own code does, round(share * tokens) of each sequence are chosen.
+// Which tokens are hidden from a masked language model. (Devlin et al. 2019: of the chosen tokens
+// 80 % become [MASK], 10 % another token, 10 % stay.) As BERT's own code does, round(share *
+// tokens) of each sequence are chosen.
 struct MaskOptions {
   double share = 0.15;
   double replaced_by_mask = 0.8, replaced_by_random = 0.1;
-  bool is_static = false;  // BERT: an example's mask is fixed; else new in each epoch (RoBERTa, Liu et al. 2019)
+  bool is_static =
+      false;  // BERT: an example's mask is fixed; else new in each epoch (RoBERTa, Liu et al. 2019)
 };
 
 // The ids that batches need to know.
@@ -56,20 +58,26 @@ struct BatchOptions {
 };
 
 // Documents joined by the separator and cut into blocks of max_tokens. Targets are the next tokens.
-Result<std::unique_ptr<BatchSource>> PackCausal(const TokenizedDocuments& documents, const SpecialIds& special,
+Result<std::unique_ptr<BatchSource>> PackCausal(const TokenizedDocuments& documents,
+                                                const SpecialIds& special,
                                                 const BatchOptions& options);
 // Documents joined by [SEP], cut into blocks of max_tokens - 2, each between [CLS] and [SEP].
-Result<std::unique_ptr<BatchSource>> PackMasked(const TokenizedDocuments& documents, const SpecialIds& special,
-                                                const BatchOptions& options, const MaskOptions& mask);
-// One document a row, cut to max_tokens and padded to the longest of its batch; rows of like length meet.
-Result<std::unique_ptr<BatchSource>> BucketClasses(const TokenizedDocuments& documents, const SpecialIds& special,
+Result<std::unique_ptr<BatchSource>> PackMasked(const TokenizedDocuments& documents,
+                                                const SpecialIds& special,
+                                                const BatchOptions& options,
+                                                const MaskOptions& mask);
+// One document a row, cut to max_tokens and padded to the longest of its batch; rows of like length
+// meet.
+Result<std::unique_ptr<BatchSource>> BucketClasses(const TokenizedDocuments& documents,
+                                                   const SpecialIds& special,
                                                    const BatchOptions& options);
-// [CLS] A [SEP] B [SEP]: B follows A, or in half of the pairs comes from another document. With `mask`
-// also tokens to guess. Each document is one list of sentences, whose ids `sentences` holds in order:
-// document i is sentences [document_begins[i], document_begins[i + 1]).
+// [CLS] A [SEP] B [SEP]: B follows A, or in half of the pairs comes from another document. With
+// `mask` also tokens to guess. Each document is one list of sentences, whose ids `sentences` holds
+// in order: document i is sentences [document_begins[i], document_begins[i + 1]).
 Result<std::unique_ptr<BatchSource>> PairSentences(const TokenizedDocuments& sentences,
                                                    const std::vector<int64_t>& document_begins,
-                                                   const SpecialIds& special, const BatchOptions& options,
+                                                   const SpecialIds& special,
+                                                   const BatchOptions& options,
                                                    const MaskOptions* mask);
 
 // The sentences of a text: cut after . ! ? and at line breaks.
@@ -78,10 +86,11 @@ std::vector<std::string> SplitSentences(const std::string& text);
 // 0..count-1 in an order that depends on (seed, epoch) only. (Fisher-Yates)
 std::vector<int64_t> Shuffled(int64_t count, uint64_t seed, int64_t epoch);
 
-// Chooses tokens of one sequence, writes what hides them, and appends their places (plus `first_row`)
-// and true ids. `key` decides the draw.
-void MaskTokens(std::span<int32_t> ids, const SpecialIds& special, const MaskOptions& options, uint64_t key,
-                int32_t first_row, std::vector<int32_t>& rows, std::vector<int32_t>& targets);
+// Chooses tokens of one sequence, writes what hides them, and appends their places (plus
+// `first_row`) and true ids. `key` decides the draw.
+void MaskTokens(std::span<int32_t> ids, const SpecialIds& special, const MaskOptions& options,
+                uint64_t key, int32_t first_row, std::vector<int32_t>& rows,
+                std::vector<int32_t>& targets);
 
 }  // namespace sotto
 

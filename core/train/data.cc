@@ -64,7 +64,8 @@ bool Passes(const Record& record, const std::vector<RecordFilter>& filters) {
   return true;
 }
 
-Result<int32_t> LabelOf(const Record& record, const SourceSpec& spec, std::span<const std::string> labels) {
+Result<int32_t> LabelOf(const Record& record, const SourceSpec& spec,
+                        std::span<const std::string> labels) {
   if (spec.label.empty()) return -1;
   const Field* field = FindField(record, spec.label);
   if (field == nullptr || field->values.size() != 1) {
@@ -78,7 +79,8 @@ Result<int32_t> LabelOf(const Record& record, const SourceSpec& spec, std::span<
   if (!value.empty() && *end == '\0' && number >= 0 && number < static_cast<long>(labels.size())) {
     return static_cast<int32_t>(number);
   }
-  return InvalidFile(StrCat("the label '", value, "' is neither one of the recipe's labels nor its number"));
+  return InvalidFile(
+      StrCat("the label '", value, "' is neither one of the recipe's labels nor its number"));
 }
 
 // The template's texts: one, or one for each item of the list that it names.
@@ -138,7 +140,8 @@ Status EachLine(std::string_view bytes, FunctionRef<Status(std::string_view, int
     ++number;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.empty()) continue;
-    if (Status status = visit(line, number); !status.ok()) return status.In(StrCat("line ", number));
+    if (Status status = visit(line, number); !status.ok())
+      return status.In(StrCat("line ", number));
   }
   return OkStatus();
 }
@@ -188,7 +191,8 @@ std::vector<std::string> TsvRow(std::string_view line) {
 // Rows of a table become records named by the header.
 class Table {
  public:
-  Table(const SourceSpec& spec, std::span<const std::string> labels, std::vector<Document>& documents)
+  Table(const SourceSpec& spec, std::span<const std::string> labels,
+        std::vector<Document>& documents)
       : spec_(spec), labels_(labels), documents_(documents), columns_(spec.columns) {}
 
   Status Row(std::vector<std::string> cells) {
@@ -197,10 +201,12 @@ class Table {
       return OkStatus();
     }
     if (cells.size() != columns_.size()) {
-      return InvalidFile(StrCat(cells.size(), " cells where there are ", columns_.size(), " columns"));
+      return InvalidFile(
+          StrCat(cells.size(), " cells where there are ", columns_.size(), " columns"));
     }
     Record record;
-    for (size_t i = 0; i < cells.size(); ++i) record.push_back({columns_[i], {std::move(cells[i])}, false});
+    for (size_t i = 0; i < cells.size(); ++i)
+      record.push_back({columns_[i], {std::move(cells[i])}, false});
     return AddRecord(record, spec_, labels_, documents_);
   }
 
@@ -217,7 +223,8 @@ Status ReadCsv(std::string_view bytes, Table& table) {
     ++number;
     SOTTO_ASSIGN_OR_RETURN(std::vector<std::string> cells, CsvRow(bytes, pos));
     if (cells.size() == 1 && cells[0].empty()) continue;
-    if (Status status = table.Row(std::move(cells)); !status.ok()) return status.In(StrCat("row ", number));
+    if (Status status = table.Row(std::move(cells)); !status.ok())
+      return status.In(StrCat("row ", number));
   }
   return OkStatus();
 }
@@ -253,13 +260,34 @@ void StraightenQuotes(std::string& text) {
   for (size_t pos = 0; pos < text.size();) {
     const Utf8Char c = DecodeUtf8(text, pos);
     switch (c.code) {
-      case 0x2018: case 0x2019: case 0x201A: case 0x2032: out += '\''; break;
-      case 0x201C: case 0x201D: case 0x201E: case 0x2033: out += '"'; break;
-      case 0x2013: out += '-'; break;
-      case 0x2014: case 0x2015: out += "--"; break;
-      case 0x2026: out += "..."; break;
-      case 0x00A0: case 0x2009: out += ' '; break;
-      default: out.append(text, pos, static_cast<size_t>(c.length));
+      case 0x2018:
+      case 0x2019:
+      case 0x201A:
+      case 0x2032:
+        out += '\'';
+        break;
+      case 0x201C:
+      case 0x201D:
+      case 0x201E:
+      case 0x2033:
+        out += '"';
+        break;
+      case 0x2013:
+        out += '-';
+        break;
+      case 0x2014:
+      case 0x2015:
+        out += "--";
+        break;
+      case 0x2026:
+        out += "...";
+        break;
+      case 0x00A0:
+      case 0x2009:
+        out += ' ';
+        break;
+      default:
+        out.append(text, pos, static_cast<size_t>(c.length));
     }
     pos += static_cast<size_t>(c.length);
   }
@@ -302,7 +330,8 @@ Result<std::vector<Document>> ReadDocuments(std::string_view bytes, const Source
     }
     case DataFormat::kTsv: {
       Table table(spec, labels, documents);
-      status = EachLine(bytes, [&](std::string_view line, int64_t) { return table.Row(TsvRow(line)); });
+      status =
+          EachLine(bytes, [&](std::string_view line, int64_t) { return table.Row(TsvRow(line)); });
       break;
     }
   }
@@ -328,7 +357,8 @@ uint64_t FingerprintText(std::string_view text) {
   uint64_t hash = 0xCBF29CE484222325ull;  // FNV-1a over letters, digits and what is not ASCII
   for (char c : text) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    const bool kept = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || static_cast<uint8_t>(c) >= 0x80;
+    const bool kept =
+        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || static_cast<uint8_t>(c) >= 0x80;
     if (kept) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3ull;
   }
   return Mix64(hash);
@@ -341,7 +371,8 @@ DataSplit SplitOf(uint64_t fingerprint, double validation_share, double test_sha
   return place < test_share + validation_share ? DataSplit::kValidation : DataSplit::kTrain;
 }
 
-Corpus::Counts Corpus::Add(std::vector<Document> documents, int32_t source, std::optional<DataSplit> fixed) {
+Corpus::Counts Corpus::Add(std::vector<Document> documents, int32_t source,
+                           std::optional<DataSplit> fixed) {
   Counts counts;
   const bool held_out = fixed && *fixed != DataSplit::kTrain;
   for (Document& document : documents) {

@@ -1,5 +1,5 @@
-// From the bytes of a data file to clean, de-duplicated, split texts, and on to token ids. Files are
-// opened elsewhere: here bytes come in. Nothing is shuffled or batched here.
+// From the bytes of a data file to clean, de-duplicated, split texts, and on to token ids. Files
+// are opened elsewhere: here bytes come in. Nothing is shuffled or batched here.
 #ifndef SOTTO_CORE_TRAIN_DATA_H_
 #define SOTTO_CORE_TRAIN_DATA_H_
 
@@ -39,12 +39,15 @@ struct SourceSpec {
   std::string name, path;
   std::string url, licence;  // where it comes from: for people and for tools/fetch_data.mjs
   DataFormat format = DataFormat::kText;
-  std::string separator;             // kText
-  std::vector<std::string> columns;  // kCsv, kTsv: names of the columns; empty: the first line has them
+  std::string separator;  // kText
+  std::vector<std::string>
+      columns;  // kCsv, kTsv: names of the columns; empty: the first line has them
   std::string field = "text";
-  // Instead of `field`: text with {fields}. A field that is a list gives one document for each item.
+  // Instead of `field`: text with {fields}. A field that is a list gives one document for each
+  // item.
   std::string text_template;
-  // `field` is a list of turns: each is prefixed by the next of these, and they are joined by line breaks.
+  // `field` is a list of turns: each is prefixed by the next of these, and they are joined by line
+  // breaks.
   std::vector<std::string> speakers;
   std::string label;  // the field with the class: its name, or its number
   std::vector<RecordFilter> filters;
@@ -55,7 +58,7 @@ struct SourceSpec {
 
 struct CleanSpec {
   bool trim = true;
-  bool collapse = true;         // runs of blanks to one space, runs of line breaks to one
+  bool collapse = true;          // runs of blanks to one space, runs of line breaks to one
   bool straight_quotes = false;  // typographic quotes, dashes and ellipses to ASCII
   bool deduplicate = true;
   int64_t min_chars = 1, max_chars = 0;  // in bytes; max 0: no limit

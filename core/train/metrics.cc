@@ -23,7 +23,8 @@ Json ScoresJson(const Confusion::Scores& scores) {
 }
 
 std::string NameOf(const std::vector<std::string>& labels, int64_t c) {
-  return c < static_cast<int64_t>(labels.size()) ? labels[static_cast<size_t>(c)] : StrCat("LABEL_", c);
+  return c < static_cast<int64_t>(labels.size()) ? labels[static_cast<size_t>(c)]
+                                                 : StrCat("LABEL_", c);
 }
 
 std::string Cell(const std::string& text, size_t width) {
@@ -59,7 +60,8 @@ double Confusion::accuracy() const {
 Confusion::Scores Confusion::of(int64_t c) const {
   int64_t predicted = 0;
   for (int64_t t = 0; t < classes_; ++t) predicted += at(t, c);
-  return FromCounts(static_cast<double>(at(c, c)), static_cast<double>(predicted), static_cast<double>(support(c)));
+  return FromCounts(static_cast<double>(at(c, c)), static_cast<double>(predicted),
+                    static_cast<double>(support(c)));
 }
 
 Confusion::Scores Confusion::macro() const {
@@ -73,7 +75,8 @@ Confusion::Scores Confusion::macro() const {
 }
 
 Confusion::Scores Confusion::micro() const {
-  const double right = accuracy() * static_cast<double>(total()), all = static_cast<double>(total());
+  const double right = accuracy() * static_cast<double>(total()),
+               all = static_cast<double>(total());
   return FromCounts(right, all, all);
 }
 
@@ -83,7 +86,8 @@ Confusion::Scores Confusion::weighted() const {
   for (int64_t c = 0; c < classes_; ++c) {
     const Scores one = of(c);
     const double share = Ratio(static_cast<double>(support(c)), all);
-    mean.precision += share * one.precision, mean.recall += share * one.recall, mean.f1 += share * one.f1;
+    mean.precision += share * one.precision, mean.recall += share * one.recall,
+        mean.f1 += share * one.f1;
   }
   return mean;
 }
@@ -96,10 +100,11 @@ Json Confusion::ToJson(const std::vector<std::string>& labels) const {
     for (int64_t p = 0; p < classes_; ++p) row.push_back(Json::Int(at(c, p)));
     matrix.push_back(Json::Array(std::move(row)));
     const Scores scores = of(c);
-    by_class.emplace_back(NameOf(labels, c), Json::Object({{"precision", Json::Number(scores.precision)},
-                                                           {"recall", Json::Number(scores.recall)},
-                                                           {"f1", Json::Number(scores.f1)},
-                                                           {"support", Json::Int(support(c))}}));
+    by_class.emplace_back(NameOf(labels, c),
+                          Json::Object({{"precision", Json::Number(scores.precision)},
+                                        {"recall", Json::Number(scores.recall)},
+                                        {"f1", Json::Number(scores.f1)},
+                                        {"support", Json::Int(support(c))}}));
   }
   return Json::Object({{"accuracy", Json::Number(accuracy())},
                        {"macro", ScoresJson(macro())},
@@ -155,7 +160,8 @@ Json EvalReport::ToJson(const std::vector<std::string>& labels) const {
   if (confusion.classes() > 0) {
     const Json scores = confusion.ToJson(labels);
     members.insert(members.end(), scores.members().begin(), scores.members().end());
-    if (token_accuracy >= 0) members.emplace_back("next_sentence_loss", Json::Number(next_sentence_loss));
+    if (token_accuracy >= 0)
+      members.emplace_back("next_sentence_loss", Json::Number(next_sentence_loss));
   }
   return Json::Object(std::move(members));
 }

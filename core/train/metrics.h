@@ -14,9 +14,12 @@ namespace sotto {
 class Confusion {
  public:
   Confusion() = default;
-  explicit Confusion(int64_t classes) : classes_(classes), counts_(static_cast<size_t>(classes * classes)) {}
+  explicit Confusion(int64_t classes)
+      : classes_(classes), counts_(static_cast<size_t>(classes * classes)) {}
 
-  void Add(int64_t truth, int64_t predicted) { ++counts_[static_cast<size_t>(truth * classes_ + predicted)]; }
+  void Add(int64_t truth, int64_t predicted) {
+    ++counts_[static_cast<size_t>(truth * classes_ + predicted)];
+  }
   int64_t classes() const { return classes_; }
   int64_t at(int64_t truth, int64_t predicted) const {
     return counts_[static_cast<size_t>(truth * classes_ + predicted)];
@@ -45,7 +48,7 @@ class Confusion {
 // One evaluation. `loss` is the mean negative log-likelihood in nats of what the task predicts.
 struct EvalReport {
   double loss = 0;
-  int64_t count = 0;  // predictions
+  int64_t count = 0;           // predictions
   double token_accuracy = -1;  // of the most likely token (language models); -1: not of this task
   Confusion confusion;         // classification and next sentence; without classes elsewhere
   double next_sentence_loss = 0;
@@ -53,7 +56,9 @@ struct EvalReport {
   double perplexity() const;
   // A named number ("loss", "perplexity", "accuracy", "f1"), and whether more of it is better.
   Result<double> Metric(const std::string& name) const;
-  static bool HigherIsBetter(const std::string& name) { return name != "loss" && name != "perplexity"; }
+  static bool HigherIsBetter(const std::string& name) {
+    return name != "loss" && name != "perplexity";
+  }
   Json ToJson(const std::vector<std::string>& labels) const;
 };
 

@@ -16,8 +16,9 @@ double LearningRate(const Schedule& schedule, int64_t step) {
   if (schedule.kind == ScheduleKind::kConstant) return schedule.peak;
   const double span = static_cast<double>(std::max<int64_t>(schedule.steps - schedule.warmup, 1));
   const double done = std::clamp(static_cast<double>(step + 1 - schedule.warmup) / span, 0.0, 1.0);
-  const double left =
-      schedule.kind == ScheduleKind::kLinear ? 1 - done : 0.5 * (1 + std::cos(3.14159265358979323846 * done));
+  const double left = schedule.kind == ScheduleKind::kLinear
+                          ? 1 - done
+                          : 0.5 * (1 + std::cos(3.14159265358979323846 * done));
   return schedule.peak * (schedule.floor + (1 - schedule.floor) * left);
 }
 
@@ -26,13 +27,15 @@ double ClipFactor(double norm, double max_norm) {
   return max_norm / (norm + 1e-6);
 }
 
-Result<Optimizer> Optimizer::Create(const OptimizerOptions& options, const ParameterList& parameters) {
+Result<Optimizer> Optimizer::Create(const OptimizerOptions& options,
+                                    const ParameterList& parameters) {
   Optimizer optimizer;
   optimizer.options_ = options;
   for (const Parameter& parameter : parameters.all()) {
     if (!parameter.tensor->requires_grad()) continue;
     if (parameter.tensor->dtype() != DType::kF32) {
-      return InvalidArgument(StrCat("'", parameter.name, "' is stored as ", DTypeName(parameter.tensor->dtype()),
+      return InvalidArgument(StrCat("'", parameter.name, "' is stored as ",
+                                    DTypeName(parameter.tensor->dtype()),
                                     "; only f32 weights are trained"));
     }
     Slot slot{&parameter, {}, {}};
@@ -81,7 +84,8 @@ void Optimizer::StepAdamW(Slot& slot, double rate, double clip, ThreadPool* pool
   args.clip = static_cast<float>(clip);
   args.c1 = static_cast<float>(1 - std::pow(options_.beta1, t));
   args.c2 = static_cast<float>(1 - std::pow(options_.beta2, t));
-  AdamW(args, weight.grad_slot()->grad.f32(), slot.m.f32(), slot.v.f32(), weight.f32(), weight.elements(), pool);
+  AdamW(args, weight.grad_slot()->grad.f32(), slot.m.f32(), slot.v.f32(), weight.f32(),
+        weight.elements(), pool);
 }
 
 // m = momentum m + (g + decay w); w -= rate m. (Sutskever et al. 2013, in PyTorch's form)
@@ -91,7 +95,8 @@ void Optimizer::StepSgd(Slot& slot, double rate, double clip, ThreadPool* pool) 
   float* m = slot.m.f32();
   Scale(m, static_cast<float>(options_.momentum), m, count, pool);
   Axpy(weight.grad_slot()->grad.f32(), static_cast<float>(clip), m, count, pool);
-  if (slot.parameter->decays()) Axpy(weight.f32(), static_cast<float>(options_.weight_decay), m, count, pool);
+  if (slot.parameter->decays())
+    Axpy(weight.f32(), static_cast<float>(options_.weight_decay), m, count, pool);
   Axpy(m, static_cast<float>(-rate), weight.f32(), count, pool);
 }
 
@@ -106,10 +111,12 @@ std::vector<std::pair<std::string, Tensor>> Optimizer::State() const {
 
 Status Optimizer::Restore(int64_t steps, const std::vector<std::pair<std::string, Tensor>>& state) {
   for (auto& [name, tensor] : State()) {
-    const auto found = std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
+    const auto found = std::find_if(state.begin(), state.end(),
+                                    [&](const auto& entry) { return entry.first == name; });
     if (found == state.end()) return InvalidFile(StrCat("the checkpoint lacks '", name, "'"));
     if (!(found->second.shape() == tensor.shape()) || found->second.dtype() != DType::kF32) {
-      return InvalidFile(StrCat("the checkpoint's '", name, "' is ", found->second.shape().ToString(), " and not ",
+      return InvalidFile(StrCat("the checkpoint's '", name, "' is ",
+                                found->second.shape().ToString(), " and not ",
                                 tensor.shape().ToString()));
     }
     std::memcpy(tensor.data(), found->second.data(), tensor.bytes());

@@ -15,8 +15,8 @@ namespace sotto {
 
 enum class ScheduleKind : uint8_t { kConstant, kLinear, kCosine };
 
-// The rate of step 0, 1, ...: rises in a line over `warmup` steps to `peak`, then stays, or falls to
-// `floor` * peak at the last step in a line or along half a cosine (Loshchilov & Hutter 2017).
+// The rate of step 0, 1, ...: rises in a line over `warmup` steps to `peak`, then stays, or falls
+// to `floor` * peak at the last step in a line or along half a cosine (Loshchilov & Hutter 2017).
 struct Schedule {
   ScheduleKind kind = ScheduleKind::kConstant;
   double peak = 1e-3;
@@ -30,8 +30,9 @@ struct OptimizerOptions {
   enum class Kind : uint8_t { kAdamW, kSgd };
   Kind kind = Kind::kAdamW;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double momentum = 0.9;      // SGD
-  double weight_decay = 0.01;  // AdamW: decoupled; SGD: added to the gradient. Not on biases and norms.
+  double momentum = 0.9;  // SGD
+  double weight_decay =
+      0.01;  // AdamW: decoupled; SGD: added to the gradient. Not on biases and norms.
 };
 
 class Optimizer {

@@ -46,9 +46,11 @@ class Members {
   void Strings(std::string_view key, std::vector<std::string>& values) {
     const Json& list = Get(key);
     if (list.is_null()) return;
-    if (!list.is_array()) return Fail(InvalidArgument(StrCat("'", key, "' must be a list of strings")));
+    if (!list.is_array())
+      return Fail(InvalidArgument(StrCat("'", key, "' must be a list of strings")));
     for (const Json& item : list.items()) {
-      if (!item.is_string()) return Fail(InvalidArgument(StrCat("'", key, "' must be a list of strings")));
+      if (!item.is_string())
+        return Fail(InvalidArgument(StrCat("'", key, "' must be a list of strings")));
       values.push_back(item.as_string());
     }
   }
@@ -116,7 +118,8 @@ Result<SourceSpec> ReadSource(const Json& json, size_t index) {
   m.String("name", source.name);
   m.String("url", source.url);
   m.String("licence", source.licence);
-  source.format = static_cast<DataFormat>(m.Choice("format", {"text", "lines", "jsonl", "csv", "tsv"}));
+  source.format =
+      static_cast<DataFormat>(m.Choice("format", {"text", "lines", "jsonl", "csv", "tsv"}));
   m.String("separator", source.separator);
   m.Strings("columns", source.columns);
   m.String("field", source.field);
@@ -128,7 +131,8 @@ Result<SourceSpec> ReadSource(const Json& json, size_t index) {
   const size_t split = m.Choice("split", {"auto", "train", "validation", "test"});
   if (split > 0) source.split = static_cast<DataSplit>(split - 1);
   const Json& filters = m.Get("filter");
-  if (!filters.is_null() && !filters.is_object()) m.Fail(InvalidArgument("'filter' must be an object"));
+  if (!filters.is_null() && !filters.is_object())
+    m.Fail(InvalidArgument("'filter' must be an object"));
   for (const auto& [field, rule] : filters.members()) {
     Result<RecordFilter> filter = ReadFilter(field, rule);
     if (filter.ok()) {
@@ -156,7 +160,8 @@ Status ReadClean(const Json& json, CleanSpec& clean) {
 
 Status ReadTokenizer(const Json& json, TokenizerSpec& tokenizer) {
   Members m(json, "tokenizer");
-  tokenizer.type = static_cast<TokenizerSpec::Type>(m.Choice("type", {"folder", "bpe", "wordpiece"}));
+  tokenizer.type =
+      static_cast<TokenizerSpec::Type>(m.Choice("type", {"folder", "bpe", "wordpiece"}));
   m.String("path", tokenizer.path);
   m.Int("vocab_size", tokenizer.vocab_size, 1, 1 << 22);
   m.Int("min_frequency", tokenizer.min_frequency, 1, kMany);
@@ -178,7 +183,8 @@ Status ReadOptimizer(const Json& json, OptimizerOptions& optimizer, double& rate
   } else if (!betas.is_null()) {
     m.Fail(InvalidArgument("'betas' must be a list of two numbers"));
   }
-  if (!(optimizer.beta1 >= 0 && optimizer.beta1 < 1 && optimizer.beta2 >= 0 && optimizer.beta2 < 1)) {
+  if (!(optimizer.beta1 >= 0 && optimizer.beta1 < 1 && optimizer.beta2 >= 0 &&
+        optimizer.beta2 < 1)) {
     m.Fail(InvalidArgument("'betas' must lie in [0, 1)"));
   }
   return m.Finish();
@@ -217,7 +223,8 @@ Result<PhaseSpec> ReadPhase(const Json& json, const std::vector<SourceSpec>& dat
   m.Number("share", phase.share, 0, 1);
   const Json& upsample = m.Get("upsample");
   for (const auto& [name, factor] : upsample.members()) {
-    const bool known = std::any_of(data.begin(), data.end(), [&](const SourceSpec& s) { return s.name == name; });
+    const bool known =
+        std::any_of(data.begin(), data.end(), [&](const SourceSpec& s) { return s.name == name; });
     if (!known) m.Fail(InvalidArgument(StrCat("there is no data named '", name, "'")));
     if (!factor.is_number() || factor.as_number() < 0 || factor.as_number() > 1000) {
       m.Fail(InvalidArgument(StrCat("'", name, "' must be a number between 0 and 1000")));
@@ -262,7 +269,8 @@ Status ReadTraining(const Json& json, Recipe& recipe) {
   m.Int("checkpoint_every", recipe.checkpoint_every, 0, kMany);
   m.Int("log_every", recipe.log_every, 1, kMany);
   m.Bool("masked_tokens", recipe.masked_tokens);
-  SOTTO_RETURN_IF_ERROR(ReadOptimizer(m.Get("optimizer"), training.optimizer, training.schedule.peak));
+  SOTTO_RETURN_IF_ERROR(
+      ReadOptimizer(m.Get("optimizer"), training.optimizer, training.schedule.peak));
   SOTTO_RETURN_IF_ERROR(ReadSchedule(m.Get("schedule"), recipe));
   SOTTO_RETURN_IF_ERROR(ReadEarlyStopping(m.Get("early_stopping"), training.early_stopping));
   SOTTO_RETURN_IF_ERROR(ReadMasking(m.Get("masking"), recipe.mask));

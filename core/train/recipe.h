@@ -22,13 +22,13 @@ struct TokenizerSpec {
   std::string path;  // of a folder with tokenizer.json; empty: that of init_from
   int64_t vocab_size = 8192;
   int64_t min_frequency = 2;
-  bool lowercase = true;          // WordPiece
-  std::string pattern = "gpt2";   // BPE: "gpt2", "llama3", "qwen2"
+  bool lowercase = true;         // WordPiece
+  std::string pattern = "gpt2";  // BPE: "gpt2", "llama3", "qwen2"
 };
 
 // A part of the run with a mix of its own.
 struct PhaseSpec {
-  double share = 1;                                       // of the steps
+  double share = 1;                                      // of the steps
   std::vector<std::pair<std::string, double>> upsample;  // by name of a source; others keep theirs
 };
 
@@ -49,7 +49,7 @@ struct Recipe {
   double warmup = 0;      // steps, or below 1 a share of them
   TrainOptions training;
   MaskOptions mask;
-  bool masked_tokens = true;  // next-sentence: also predict masked tokens (ForPreTraining)
+  bool masked_tokens = true;       // next-sentence: also predict masked tokens (ForPreTraining)
   int64_t validation_batches = 0;  // at most; 0: all
   int64_t eval_every = 0, checkpoint_every = 0, log_every = 20;
   std::vector<PhaseSpec> phases;

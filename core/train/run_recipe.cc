@@ -53,14 +53,16 @@ Result<Corpus> LoadCorpus(const Recipe& recipe, const ProgressCallback& progress
       if (held_out != (spec.split && *spec.split != DataSplit::kTrain)) continue;
       Result<FileView> file = FileView::Open(spec.path);
       if (!file.ok()) {
-        return file.status().In(spec.url.empty() ? "data" : StrCat("data (it comes from ", spec.url, ")"));
+        return file.status().In(spec.url.empty() ? "data"
+                                                 : StrCat("data (it comes from ", spec.url, ")"));
       }
       Result<std::vector<Document>> documents = ReadDocuments(file->bytes(), spec, recipe.labels);
       if (!documents.ok()) return documents.status().In(spec.path);
-      const Corpus::Counts counts = corpus.Add(*std::move(documents), static_cast<int32_t>(i), spec.split);
-      progress(StrCat("data ", spec.name, ": ", counts.read, " read, ", counts.unclean, " unfit, ", counts.duplicate,
-                      " repeated; ", counts.kept[0], " to train, ", counts.kept[1], " to validate, ", counts.kept[2],
-                      " to test"));
+      const Corpus::Counts counts =
+          corpus.Add(*std::move(documents), static_cast<int32_t>(i), spec.split);
+      progress(StrCat("data ", spec.name, ": ", counts.read, " read, ", counts.unclean, " unfit, ",
+                      counts.duplicate, " repeated; ", counts.kept[0], " to train, ",
+                      counts.kept[1], " to validate, ", counts.kept[2], " to test"));
     }
   }
   return corpus;
@@ -73,7 +75,8 @@ struct TokenizerFiles {
 Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus) {
   const TokenizerSpec& spec = recipe.tokenizer;
   const auto count = [&](WordCounts words) {
-    for (const Document& document : corpus.part(DataSplit::kTrain).documents) words.Add(document.text);
+    for (const Document& document : corpus.part(DataSplit::kTrain).documents)
+      words.Add(document.text);
     return words;
   };
   TokenizerFiles files;
@@ -88,7 +91,8 @@ Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus
     } else if (spec.pattern == "qwen2") {
       options.pattern = PreTokenizerPattern::kQwen2;
     } else {
-      return InvalidArgument(StrCat("tokenizer: 'pattern' is '", spec.pattern, "'; known are gpt2, llama3, qwen2"));
+      return InvalidArgument(
+          StrCat("tokenizer: 'pattern' is '", spec.pattern, "'; known are gpt2, llama3, qwen2"));
     }
     SOTTO_ASSIGN_OR_RETURN(files.tokenizer, TrainBpe(count(WordCounts::ForBpe(options)), options));
     files.config = Json::Object({{"tokenizer_class", Json::String("PreTrainedTokenizerFast")},
@@ -104,7 +108,8 @@ Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus
   options.vocab_size = static_cast<int32_t>(spec.vocab_size);
   options.min_frequency = spec.min_frequency;
   options.lowercase = spec.lowercase;
-  SOTTO_ASSIGN_OR_RETURN(files.tokenizer, TrainWordPiece(count(WordCounts::ForWordPiece(options)), options));
+  SOTTO_ASSIGN_OR_RETURN(files.tokenizer,
+                         TrainWordPiece(count(WordCounts::ForWordPiece(options)), options));
   files.config = Json::Object({{"tokenizer_class", Json::String("BertTokenizer")},
                                {"do_lower_case", Json::Bool(spec.lowercase)},
                                {"pad_token", Json::String("[PAD]")},
@@ -127,13 +132,17 @@ Result<TokenizerFiles> ReadTokenizerFiles(const std::string& folder) {
 }
 
 // The tokenizer of the run: the one that an earlier call left in out_dir, or read, or learned.
-Result<TokenizerFiles> PrepareTokenizer(const Recipe& recipe, const Corpus& corpus, const std::string& out_dir,
+Result<TokenizerFiles> PrepareTokenizer(const Recipe& recipe, const Corpus& corpus,
+                                        const std::string& out_dir,
                                         const ProgressCallback& progress) {
   if (FileExists(out_dir + "/tokenizer.json")) return ReadTokenizerFiles(out_dir);
   TokenizerFiles files;
   if (recipe.tokenizer.type == TokenizerSpec::Type::kFolder) {
-    const std::string folder = recipe.tokenizer.path.empty() ? recipe.init_from : recipe.tokenizer.path;
-    if (folder.empty()) return InvalidArgument("the recipe names no tokenizer: give its 'path', or a 'type' to learn");
+    const std::string folder =
+        recipe.tokenizer.path.empty() ? recipe.init_from : recipe.tokenizer.path;
+    if (folder.empty())
+      return InvalidArgument(
+          "the recipe names no tokenizer: give its 'path', or a 'type' to learn");
     SOTTO_ASSIGN_OR_RETURN(files, ReadTokenizerFiles(folder));
   } else {
     progress(StrCat("learning a vocabulary of ", recipe.tokenizer.vocab_size, " tokens"));
@@ -151,7 +160,8 @@ class BatchMaker {
  public:
   static Result<BatchMaker> Create(const Recipe& recipe, const Tokenizer& tokenizer) {
     BatchMaker maker(recipe, tokenizer);
-    SOTTO_ASSIGN_OR_RETURN(maker.special_, SpecialIdsOf(tokenizer, recipe.task != TrainTask::kCausalLM));
+    SOTTO_ASSIGN_OR_RETURN(maker.special_,
+                           SpecialIdsOf(tokenizer, recipe.task != TrainTask::kCausalLM));
     return maker;
   }
 
@@ -175,11 +185,15 @@ class BatchMaker {
   }
 
   Result<std::unique_ptr<BatchSource>> Make(const std::vector<double>& upsample) const {
-    const BatchOptions options{recipe_->batch_size, recipe_->max_tokens, recipe_->training.seed, upsample};
+    const BatchOptions options{recipe_->batch_size, recipe_->max_tokens, recipe_->training.seed,
+                               upsample};
     switch (recipe_->task) {
-      case TrainTask::kCausalLM: return PackCausal(documents_, special_, options);
-      case TrainTask::kMaskedLM: return PackMasked(documents_, special_, options, recipe_->mask);
-      case TrainTask::kClassification: return BucketClasses(documents_, special_, options);
+      case TrainTask::kCausalLM:
+        return PackCausal(documents_, special_, options);
+      case TrainTask::kMaskedLM:
+        return PackMasked(documents_, special_, options, recipe_->mask);
+      case TrainTask::kClassification:
+        return BucketClasses(documents_, special_, options);
       case TrainTask::kNextSentence:
         return PairSentences(documents_, document_begins_, special_, options,
                              recipe_->masked_tokens ? &recipe_->mask : nullptr);
@@ -190,7 +204,8 @@ class BatchMaker {
   int64_t tokens() const { return static_cast<int64_t>(documents_.ids.size()); }
 
  private:
-  BatchMaker(const Recipe& recipe, const Tokenizer& tokenizer) : recipe_(&recipe), tokenizer_(&tokenizer) {}
+  BatchMaker(const Recipe& recipe, const Tokenizer& tokenizer)
+      : recipe_(&recipe), tokenizer_(&tokenizer) {}
   const Recipe* recipe_;
   const Tokenizer* tokenizer_;
   SpecialIds special_;
@@ -209,30 +224,38 @@ std::vector<double> MixOf(const Recipe& recipe, const PhaseSpec& phase) {
 }
 
 // The phases with their steps; sets the schedule's length and warm-up.
-Result<std::vector<TrainPhase>> MakePhases(const Recipe& recipe, const BatchMaker& maker, TrainOptions& options) {
+Result<std::vector<TrainPhase>> MakePhases(const Recipe& recipe, const BatchMaker& maker,
+                                           TrainOptions& options) {
   std::vector<TrainPhase> phases;
   for (const PhaseSpec& spec : recipe.phases) {
     TrainPhase phase;
     SOTTO_ASSIGN_OR_RETURN(phase.source, maker.Make(MixOf(recipe, spec)));
-    const double per_epoch = static_cast<double>(phase.source->batches()) / static_cast<double>(options.accumulation);
-    const double steps = recipe.max_steps > 0 ? static_cast<double>(recipe.max_steps) : recipe.epochs * per_epoch;
+    const double per_epoch =
+        static_cast<double>(phase.source->batches()) / static_cast<double>(options.accumulation);
+    const double steps =
+        recipe.max_steps > 0 ? static_cast<double>(recipe.max_steps) : recipe.epochs * per_epoch;
     phase.steps = std::llround(spec.share * steps);
     options.schedule.steps = phases.empty() ? phase.steps : options.schedule.steps + phase.steps;
     phases.push_back(std::move(phase));
   }
   if (options.schedule.steps < 1) return InvalidArgument("the recipe asks for less than one step");
-  const double warmup =
-      recipe.warmup < 1 ? recipe.warmup * static_cast<double>(options.schedule.steps) : recipe.warmup;
+  const double warmup = recipe.warmup < 1
+                            ? recipe.warmup * static_cast<double>(options.schedule.steps)
+                            : recipe.warmup;
   options.schedule.warmup = std::llround(warmup);
   return phases;
 }
 
 std::string_view ClassSuffix(TrainTask task, bool masked_tokens) {
   switch (task) {
-    case TrainTask::kCausalLM: return "ForCausalLM";
-    case TrainTask::kMaskedLM: return "ForMaskedLM";
-    case TrainTask::kClassification: return "ForSequenceClassification";
-    case TrainTask::kNextSentence: return masked_tokens ? "ForPreTraining" : "ForNextSentencePrediction";
+    case TrainTask::kCausalLM:
+      return "ForCausalLM";
+    case TrainTask::kMaskedLM:
+      return "ForMaskedLM";
+    case TrainTask::kClassification:
+      return "ForSequenceClassification";
+    case TrainTask::kNextSentence:
+      return masked_tokens ? "ForPreTraining" : "ForNextSentencePrediction";
   }
   return "";
 }
@@ -249,9 +272,10 @@ Result<Json> MakeConfig(const Recipe& recipe, const Json& start, int32_t vocab_s
   } else if (type == "llama") {
     name = "Llama" + name;
   } else {
-    const std::string given = config["architectures"].is_array() && !config["architectures"].items().empty()
-                                  ? config["architectures"].items()[0].as_string()
-                                  : "";
+    const std::string given =
+        config["architectures"].is_array() && !config["architectures"].items().empty()
+            ? config["architectures"].items()[0].as_string()
+            : "";
     if (given.empty()) return InvalidArgument("'model' must name its class in 'architectures'");
     name = given;
   }
@@ -277,7 +301,8 @@ Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_siz
     SOTTO_ASSIGN_OR_RETURN(const Json config, MakeConfig(recipe, Json(), vocab_size));
     SOTTO_ASSIGN_OR_RETURN(model, CreateModel(config));
     SOTTO_ASSIGN_OR_RETURN(const double deviation, config.NumberOr("initializer_range", 0.02));
-    SOTTO_RETURN_IF_ERROR(model->parameters().Initialize(recipe.training.seed, static_cast<float>(deviation)));
+    SOTTO_RETURN_IF_ERROR(
+        model->parameters().Initialize(recipe.training.seed, static_cast<float>(deviation)));
   } else {
     SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(recipe.init_from));
     SOTTO_ASSIGN_OR_RETURN(const Json start, Json::Parse(files.config));
@@ -291,7 +316,8 @@ Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_siz
     SOTTO_RETURN_IF_ERROR(LoadWeights(*model, files.tensors, options).In(recipe.init_from));
   }
   if (model->vocab_size() < vocab_size) {
-    return InvalidArgument(StrCat("the model has ", model->vocab_size(), " tokens and the tokenizer ", vocab_size));
+    return InvalidArgument(
+        StrCat("the model has ", model->vocab_size(), " tokens and the tokenizer ", vocab_size));
   }
   if (model->max_positions() < recipe.max_tokens) {
     return InvalidArgument(StrCat("'max_tokens' is ", recipe.max_tokens, " and the model has only ",
@@ -300,17 +326,25 @@ Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_siz
   return model;
 }
 
-// What must be the same for a checkpoint to be continued: the recipe but for how long and how often.
+// What must be the same for a checkpoint to be continued: the recipe but for how long and how
+// often.
 std::string RunIdentity(const Json& recipe) {
-  const Json free = Json::Object({{"max_steps", Json()}, {"epochs", Json()}, {"eval_every", Json()},
-                                  {"validation_batches", Json()}, {"checkpoint_every", Json()}, {"log_every", Json()}});
+  const Json free = Json::Object({{"max_steps", Json()},
+                                  {"epochs", Json()},
+                                  {"eval_every", Json()},
+                                  {"validation_batches", Json()},
+                                  {"checkpoint_every", Json()},
+                                  {"log_every", Json()}});
   const Json training = Overlay(recipe["training"], free);
-  return Overlay(recipe, Json::Object({{"training", training}, {"export", Json()}, {"name", Json()},
+  return Overlay(recipe, Json::Object({{"training", training},
+                                       {"export", Json()},
+                                       {"name", Json()},
                                        {"description", Json()}}))
       .Dump();
 }
 
-Status SaveCheckpoint(const std::string& path, const Trainer& trainer, const std::string& identity, uint64_t seed) {
+Status SaveCheckpoint(const std::string& path, const Trainer& trainer, const std::string& identity,
+                      uint64_t seed) {
   const TrainState state = trainer.State();
   Checkpoint checkpoint;
   checkpoint.step = state.step;
@@ -331,7 +365,8 @@ Status SaveCheckpoint(const std::string& path, const Trainer& trainer, const std
 Status LoadCheckpoint(const std::string& path, Trainer& trainer, const std::string& identity) {
   SOTTO_ASSIGN_OR_RETURN(Checkpoint checkpoint, ReadCheckpoint(path));
   if (checkpoint.extra["recipe"].as_string() != identity) {
-    return InvalidArgument("the checkpoint was made by another recipe; remove it or choose another folder");
+    return InvalidArgument(
+        "the checkpoint was made by another recipe; remove it or choose another folder");
   }
   TrainState state;
   state.step = checkpoint.step;
@@ -339,7 +374,8 @@ Status LoadCheckpoint(const std::string& path, Trainer& trainer, const std::stri
   state.best_metric = checkpoint.extra["best_metric"].as_number();
   state.bad_evaluations = checkpoint.extra["bad_evaluations"].as_int();
   state.stopped = checkpoint.extra["stopped"].as_bool();
-  for (auto& [name, tensor] : checkpoint.parameters) state.tensors.emplace_back("w." + name, std::move(tensor));
+  for (auto& [name, tensor] : checkpoint.parameters)
+    state.tensors.emplace_back("w." + name, std::move(tensor));
   for (auto& entry : checkpoint.optimizer) state.tensors.push_back(std::move(entry));
   return trainer.Restore(state);
 }
@@ -359,21 +395,25 @@ Status TrimCurve(const std::string& path, int64_t step) {
   return WriteFile(path, kept);
 }
 
-Status Export(const Model& model, const Recipe& recipe, const std::string& out_dir, const Tokenizer& tokenizer) {
+Status Export(const Model& model, const Recipe& recipe, const std::string& out_dir,
+              const Tokenizer& tokenizer) {
   const SaveFormat format = recipe.export_dtype == "q8"    ? SaveFormat::kQ8
                             : recipe.export_dtype == "f16" ? SaveFormat::kF16
                                                            : SaveFormat::kF32;
   SOTTO_ASSIGN_OR_RETURN(const auto tensors, ExportWeights(model, format));
-  SOTTO_RETURN_IF_ERROR(WriteSafetensorsFile(out_dir + "/model.safetensors", tensors, {{"format", "pt"}}));
+  SOTTO_RETURN_IF_ERROR(
+      WriteSafetensorsFile(out_dir + "/model.safetensors", tensors, {{"format", "pt"}}));
   const std::string stored = format == SaveFormat::kF16 ? "float16" : "float32";
-  const Json config = Overlay(model.config(), Json::Object({{"torch_dtype", Json::String(stored)}}));
+  const Json config =
+      Overlay(model.config(), Json::Object({{"torch_dtype", Json::String(stored)}}));
   SOTTO_RETURN_IF_ERROR(WriteFile(out_dir + "/config.json", config.Dump(2) + "\n"));
   if (recipe.task != TrainTask::kCausalLM) return OkStatus();
   std::vector<Json::Member> generation;
   if (const auto eos = tokenizer.eos_id()) {
     generation = {{"bos_token_id", Json::Int(*eos)}, {"eos_token_id", Json::Int(*eos)}};
   }
-  return WriteFile(out_dir + "/generation_config.json", Json::Object(std::move(generation)).Dump(2) + "\n");
+  return WriteFile(out_dir + "/generation_config.json",
+                   Json::Object(std::move(generation)).Dump(2) + "\n");
 }
 
 // Averages between two lines of progress.
@@ -391,11 +431,18 @@ struct Meter {
 
 class Run {
  public:
-  Run(const Recipe& recipe, const std::string& out_dir, std::string identity, const Tokenizer& tokenizer,
-      std::unique_ptr<Trainer> trainer, std::unique_ptr<BatchSource> validation, const ProgressCallback& progress)
-      : recipe_(recipe), out_dir_(out_dir), checkpoint_(out_dir + "/checkpoint.safetensors"),
-        curve_(out_dir + "/curve.jsonl"), identity_(std::move(identity)), tokenizer_(tokenizer),
-        trainer_(std::move(trainer)), validation_(std::move(validation)), progress_(progress) {}
+  Run(const Recipe& recipe, const std::string& out_dir, std::string identity,
+      const Tokenizer& tokenizer, std::unique_ptr<Trainer> trainer,
+      std::unique_ptr<BatchSource> validation, const ProgressCallback& progress)
+      : recipe_(recipe),
+        out_dir_(out_dir),
+        checkpoint_(out_dir + "/checkpoint.safetensors"),
+        curve_(out_dir + "/curve.jsonl"),
+        identity_(std::move(identity)),
+        tokenizer_(tokenizer),
+        trainer_(std::move(trainer)),
+        validation_(std::move(validation)),
+        progress_(progress) {}
 
   Status Go() {
     if (FileExists(checkpoint_)) {
@@ -423,23 +470,29 @@ class Run {
     if (Due(recipe_.log_every) || trainer_->finished()) {
       SOTTO_ASSIGN_OR_RETURN(go_on, Log(report));
     }
-    if (validation_ && (Due(recipe_.eval_every) || trainer_->finished())) SOTTO_RETURN_IF_ERROR(Validate());
+    if (validation_ && (Due(recipe_.eval_every) || trainer_->finished()))
+      SOTTO_RETURN_IF_ERROR(Validate());
     if (!go_on || Due(recipe_.checkpoint_every)) SOTTO_RETURN_IF_ERROR(Save());
-    return go_on ? OkStatus() : Cancelled(StrCat("stopped after step ", trainer_->step(), "; a second call continues"));
+    return go_on ? OkStatus()
+                 : Cancelled(StrCat("stopped after step ", trainer_->step(),
+                                    "; a second call continues"));
   }
 
   Result<bool> Log(const StepReport& report) {
     const double steps = static_cast<double>(meter_.steps), loss = meter_.loss / steps;
-    const double eta = (Now() - meter_.begin) / steps * static_cast<double>(trainer_->steps() - report.step);
-    const bool go_on = progress_(StrCat("step ", report.step, "/", trainer_->steps(), "  loss ", Format("%.4f", loss),
-                                        "  lr ", Format("%.3g", report.rate), "  tok/s ", Format("%.0f", meter_.rate()),
-                                        "  norm ", Format("%.3f", meter_.norm / steps), "  epoch ",
+    const double eta =
+        (Now() - meter_.begin) / steps * static_cast<double>(trainer_->steps() - report.step);
+    const bool go_on = progress_(StrCat("step ", report.step, "/", trainer_->steps(), "  loss ",
+                                        Format("%.4f", loss), "  lr ", Format("%.3g", report.rate),
+                                        "  tok/s ", Format("%.0f", meter_.rate()), "  norm ",
+                                        Format("%.3f", meter_.norm / steps), "  epoch ",
                                         Format("%.2f", report.epoch), "  eta ", Duration(eta)));
-    const Json line = Json::Object({{"step", Json::Int(report.step)},
-                                    {"loss", Json::Number(loss)},
-                                    {"lr", Json::Number(report.rate)},
-                                    {"grad_norm", Json::Number(meter_.norm / steps)},
-                                    {"tokens_per_second", Json::Number(std::round(meter_.rate()))}});
+    const Json line =
+        Json::Object({{"step", Json::Int(report.step)},
+                      {"loss", Json::Number(loss)},
+                      {"lr", Json::Number(report.rate)},
+                      {"grad_norm", Json::Number(meter_.norm / steps)},
+                      {"tokens_per_second", Json::Number(std::round(meter_.rate()))}});
     meter_ = {};
     SOTTO_RETURN_IF_ERROR(AppendFile(curve_, line.Dump() + "\n"));
     return go_on;
@@ -447,7 +500,8 @@ class Run {
 
   Status Validate() {
     const double begin = Now();
-    SOTTO_ASSIGN_OR_RETURN(const EvalReport report, trainer_->Evaluate(*validation_, recipe_.validation_batches));
+    SOTTO_ASSIGN_OR_RETURN(const EvalReport report,
+                           trainer_->Evaluate(*validation_, recipe_.validation_batches));
     SOTTO_RETURN_IF_ERROR(trainer_->Note(report));
     std::string line = StrCat("  validation  loss ", Format("%.4f", report.loss));
     std::vector<Json::Member> members = {{"step", Json::Int(trainer_->step())},
@@ -482,8 +536,10 @@ Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, 
   SOTTO_ASSIGN_OR_RETURN(const Json recipe_json, Json::Parse(recipe_text));
   SOTTO_RETURN_IF_ERROR(MakeFolder(out_dir));
   SOTTO_ASSIGN_OR_RETURN(Corpus corpus, LoadCorpus(recipe, progress));
-  SOTTO_ASSIGN_OR_RETURN(const TokenizerFiles files, PrepareTokenizer(recipe, corpus, out_dir, progress));
-  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::FromJson(files.tokenizer, files.config));
+  SOTTO_ASSIGN_OR_RETURN(const TokenizerFiles files,
+                         PrepareTokenizer(recipe, corpus, out_dir, progress));
+  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
+                         Tokenizer::FromJson(files.tokenizer, files.config));
   SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer));
 
   std::unique_ptr<BatchSource> validation;
@@ -492,38 +548,45 @@ Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, 
     SOTTO_ASSIGN_OR_RETURN(validation, maker.Make({}));
   }
   SOTTO_RETURN_IF_ERROR(maker.Tokenize(corpus.part(DataSplit::kTrain)));
-  for (const DataSplit split : {DataSplit::kTrain, DataSplit::kValidation, DataSplit::kTest}) corpus.part(split) = {};
+  for (const DataSplit split : {DataSplit::kTrain, DataSplit::kValidation, DataSplit::kTest})
+    corpus.part(split) = {};
 
   TrainOptions options = recipe.training;
   SOTTO_ASSIGN_OR_RETURN(std::vector<TrainPhase> phases, MakePhases(recipe, maker, options));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, MakeModel(recipe, tokenizer.vocab_size()));
-  progress(StrCat(model->parameters().elements(), " parameters, ", maker.tokens(), " tokens of text, ",
-                  options.schedule.steps, " steps of ", recipe.batch_size * options.accumulation, " x ",
-                  recipe.max_tokens, " tokens"));
+  progress(StrCat(model->parameters().elements(), " parameters, ", maker.tokens(),
+                  " tokens of text, ", options.schedule.steps, " steps of ",
+                  recipe.batch_size * options.accumulation, " x ", recipe.max_tokens, " tokens"));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Trainer> trainer,
                          Trainer::Create(std::move(model), std::move(phases), options, pool));
   maker.Tokenize({}).ok();  // the phases hold copies
-  return Run(recipe, out_dir, RunIdentity(recipe_json), tokenizer, std::move(trainer), std::move(validation), progress)
+  return Run(recipe, out_dir, RunIdentity(recipe_json), tokenizer, std::move(trainer),
+             std::move(validation), progress)
       .Go();
 }
 
-Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string& model_dir, const EvalOptions& options,
-                               ThreadPool* pool) {
+Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string& model_dir,
+                               const EvalOptions& options, ThreadPool* pool) {
   SOTTO_ASSIGN_OR_RETURN(const Recipe recipe, ReadRecipe(recipe_path));
-  SOTTO_ASSIGN_OR_RETURN(const Corpus corpus, LoadCorpus(recipe, [](const std::string&) { return true; }));
-  DataSplit split = corpus.part(DataSplit::kTest).documents.empty() ? DataSplit::kValidation : DataSplit::kTest;
+  SOTTO_ASSIGN_OR_RETURN(const Corpus corpus,
+                         LoadCorpus(recipe, [](const std::string&) { return true; }));
+  DataSplit split =
+      corpus.part(DataSplit::kTest).documents.empty() ? DataSplit::kValidation : DataSplit::kTest;
   if (!options.split.empty()) {
     const auto named = std::find(std::begin(kSplitNames), std::end(kSplitNames), options.split);
     if (named == std::end(kSplitNames)) {
-      return InvalidArgument(StrCat("'", options.split, "' is no split; there are train, validation and test"));
+      return InvalidArgument(
+          StrCat("'", options.split, "' is no split; there are train, validation and test"));
     }
     split = static_cast<DataSplit>(named - kSplitNames);
   }
   const std::string split_name(kSplitNames[static_cast<size_t>(split)]);
   const Corpus::Part& part = corpus.part(split);
-  if (part.documents.empty()) return InvalidArgument(StrCat("the recipe's split '", split_name, "' is empty"));
+  if (part.documents.empty())
+    return InvalidArgument(StrCat("the recipe's split '", split_name, "' is empty"));
   SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(model_dir));
-  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::FromJson(files.tokenizer, files.tokenizer_config));
+  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
+                         Tokenizer::FromJson(files.tokenizer, files.tokenizer_config));
   SOTTO_ASSIGN_OR_RETURN(const Json config, Json::Parse(files.config));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(config));
   LoadOptions load;
@@ -532,22 +595,25 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer));
   SOTTO_RETURN_IF_ERROR(maker.Tokenize(part));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<BatchSource> source, maker.Make({}));
-  SOTTO_ASSIGN_OR_RETURN(const EvalReport report, EvaluateModel(*model, recipe.task, *source, 0, pool));
+  SOTTO_ASSIGN_OR_RETURN(const EvalReport report,
+                         EvaluateModel(*model, recipe.task, *source, 0, pool));
 
   EvalResult result;
-  std::vector<Json::Member> members = {{"split", Json::String(split_name)},
-                                       {"documents", Json::Int(static_cast<int64_t>(part.documents.size()))}};
+  std::vector<Json::Member> members = {
+      {"split", Json::String(split_name)},
+      {"documents", Json::Int(static_cast<int64_t>(part.documents.size()))}};
   const Json numbers = report.ToJson(recipe.labels);
   members.insert(members.end(), numbers.members().begin(), numbers.members().end());
   result.metrics = Json::Object(std::move(members));
-  result.table = StrCat(split_name, ": ", part.documents.size(), " documents, ", report.count, " predictions, loss ",
-                        Format("%.4f", report.loss));
+  result.table = StrCat(split_name, ": ", part.documents.size(), " documents, ", report.count,
+                        " predictions, loss ", Format("%.4f", report.loss));
   if (report.token_accuracy >= 0) {
-    result.table += StrCat(", perplexity ", Format("%.3f", report.perplexity()), ", token accuracy ",
-                           Format("%.4f", report.token_accuracy));
+    result.table += StrCat(", perplexity ", Format("%.3f", report.perplexity()),
+                           ", token accuracy ", Format("%.4f", report.token_accuracy));
   }
   result.table += "\n";
-  if (report.confusion.classes() > 0) result.table += "\n" + report.confusion.ToTable(recipe.labels);
+  if (report.confusion.classes() > 0)
+    result.table += "\n" + report.confusion.ToTable(recipe.labels);
   return result;
 }
 

@@ -15,23 +15,24 @@ namespace sotto {
 // Receives lines for people, and says whether to go on: false saves a checkpoint and ends the run.
 using ProgressCallback = std::function<bool(const std::string& line)>;
 
-// Trains by the recipe into `out_dir`: checkpoint.safetensors and curve.jsonl while it runs, from which
-// a second call continues; then config.json, model.safetensors, tokenizer.json, tokenizer_config.json and
-// generation_config.json. Paths in the recipe are relative to the current folder. A run that is done
-// already is an ordinary success. Cancelled: the callback ended it.
+// Trains by the recipe into `out_dir`: checkpoint.safetensors and curve.jsonl while it runs, from
+// which a second call continues; then config.json, model.safetensors, tokenizer.json,
+// tokenizer_config.json and generation_config.json. Paths in the recipe are relative to the current
+// folder. A run that is done already is an ordinary success. Cancelled: the callback ended it.
 Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, ThreadPool* pool,
                     const ProgressCallback& progress);
 
 struct EvalOptions {
-  std::string split;   // "train", "validation", "test"; empty: test, or validation where there is no test
+  std::string
+      split;  // "train", "validation", "test"; empty: test, or validation where there is no test
   bool quantized = false;  // run the weights in 8 bits
 };
 struct EvalResult {
   Json metrics;
   std::string table;  // for reading
 };
-Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string& model_dir, const EvalOptions& options,
-                               ThreadPool* pool);
+Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string& model_dir,
+                               const EvalOptions& options, ThreadPool* pool);
 
 }  // namespace sotto
 

@@ -11,14 +11,19 @@ namespace sotto {
 namespace {
 
 // The scalar that is minimized. Masked and next-sentence losses are added, as BERT does.
-Tensor LossOf(Context& ctx, const ModelOutput& output, const Batch& batch, TrainTask task, float smoothing) {
-  if (task != TrainTask::kNextSentence) return CrossEntropy(ctx, output.logits, batch.targets, smoothing);
-  if (!output.next_sentence) return CrossEntropy(ctx, output.logits, batch.next_sentence, smoothing);
+Tensor LossOf(Context& ctx, const ModelOutput& output, const Batch& batch, TrainTask task,
+              float smoothing) {
+  if (task != TrainTask::kNextSentence)
+    return CrossEntropy(ctx, output.logits, batch.targets, smoothing);
+  if (!output.next_sentence)
+    return CrossEntropy(ctx, output.logits, batch.next_sentence, smoothing);
   const Tensor pairs = CrossEntropy(ctx, output.next_sentence, batch.next_sentence, smoothing);
   return Add(ctx, CrossEntropy(ctx, output.logits, batch.targets, smoothing), pairs);
 }
 
-int64_t ArgMax(const float* row, int64_t columns) { return std::max_element(row, row + columns) - row; }
+int64_t ArgMax(const float* row, int64_t columns) {
+  return std::max_element(row, row + columns) - row;
+}
 
 // Sums of an evaluation as batches come in.
 struct Tally {
@@ -28,18 +33,20 @@ struct Tally {
   void AddRows(const Tensor& logits, const Tensor& targets, ThreadPool* pool) {
     const int64_t rows = logits.shape().rows(), columns = logits.shape().columns();
     int64_t counted = 0;
-    loss += sotto::CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, 0, 0, nullptr, rows, columns, &counted, pool);
+    loss += sotto::CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, 0, 0, nullptr, rows,
+                                columns, &counted, pool);
     count += counted;
     for (int64_t r = 0; r < rows; ++r) {
       right += targets.i32()[r] == ArgMax(logits.f32() + r * columns, columns) ? 1 : 0;
     }
   }
 
-  void AddPairs(const Tensor& logits, const Tensor& targets, Confusion& confusion, ThreadPool* pool) {
+  void AddPairs(const Tensor& logits, const Tensor& targets, Confusion& confusion,
+                ThreadPool* pool) {
     const int64_t rows = logits.shape().rows(), columns = logits.shape().columns();
     int64_t counted = 0;
-    pair_loss +=
-        sotto::CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, 0, 0, nullptr, rows, columns, &counted, pool);
+    pair_loss += sotto::CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, 0, 0, nullptr,
+                                     rows, columns, &counted, pool);
     pairs += counted;
     for (int64_t r = 0; r < rows; ++r) {
       confusion.Add(targets.i32()[r], ArgMax(logits.f32() + r * columns, columns));
@@ -47,12 +54,14 @@ struct Tally {
   }
 };
 
-Status CopyInto(Tensor& tensor, const std::vector<std::pair<std::string, Tensor>>& state, const std::string& name) {
-  const auto found = std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
+Status CopyInto(Tensor& tensor, const std::vector<std::pair<std::string, Tensor>>& state,
+                const std::string& name) {
+  const auto found = std::find_if(state.begin(), state.end(),
+                                  [&](const auto& entry) { return entry.first == name; });
   if (found == state.end()) return InvalidFile(StrCat("the checkpoint lacks '", name, "'"));
   if (!(found->second.shape() == tensor.shape()) || found->second.dtype() != DType::kF32) {
-    return InvalidFile(StrCat("the checkpoint's '", name, "' is ", found->second.shape().ToString(), " and not ",
-                              tensor.shape().ToString()));
+    return InvalidFile(StrCat("the checkpoint's '", name, "' is ", found->second.shape().ToString(),
+                              " and not ", tensor.shape().ToString()));
   }
   std::memcpy(tensor.data(), found->second.data(), tensor.bytes());
   return OkStatus();
@@ -60,7 +69,8 @@ Status CopyInto(Tensor& tensor, const std::vector<std::pair<std::string, Tensor>
 
 }  // namespace
 
-Result<std::unique_ptr<Trainer>> Trainer::Create(std::unique_ptr<Model> model, std::vector<TrainPhase> phases,
+Result<std::unique_ptr<Trainer>> Trainer::Create(std::unique_ptr<Model> model,
+                                                 std::vector<TrainPhase> phases,
                                                  const TrainOptions& options, ThreadPool* pool) {
   int64_t steps = 0;
   for (const TrainPhase& phase : phases) {
@@ -69,10 +79,12 @@ Result<std::unique_ptr<Trainer>> Trainer::Create(std::unique_ptr<Model> model, s
     }
     steps += phase.steps;
   }
-  if (steps != options.schedule.steps) return InvalidArgument("the phases' steps are not the schedule's");
+  if (steps != options.schedule.steps)
+    return InvalidArgument("the phases' steps are not the schedule's");
   if (options.accumulation < 1) return InvalidArgument("a step needs at least one batch");
   model->parameters().RequireGrad(true);
-  SOTTO_ASSIGN_OR_RETURN(Optimizer optimizer, Optimizer::Create(options.optimizer, model->parameters()));
+  SOTTO_ASSIGN_OR_RETURN(Optimizer optimizer,
+                         Optimizer::Create(options.optimizer, model->parameters()));
   return std::unique_ptr<Trainer>(
       new Trainer(std::move(model), std::move(phases), options, pool, std::move(optimizer)));
 }
@@ -87,7 +99,8 @@ std::pair<int, int64_t> Trainer::PhaseOf(int64_t step) const {
 }
 
 void Trainer::DropGradients() {
-  for (const Parameter& parameter : model_->parameters().all()) parameter.tensor->grad_slot()->grad = {};
+  for (const Parameter& parameter : model_->parameters().all())
+    parameter.tensor->grad_slot()->grad = {};
 }
 
 Result<StepReport> Trainer::Step() {
@@ -99,16 +112,19 @@ Result<StepReport> Trainer::Step() {
   int64_t targets = 0;
   for (int64_t i = 0; i < options_.accumulation; ++i) {
     const int64_t index = (step_ - first) * options_.accumulation + i;
-    SOTTO_ASSIGN_OR_RETURN(Batch batch, source.Get(index / source.batches(), index % source.batches()));
+    SOTTO_ASSIGN_OR_RETURN(Batch batch,
+                           source.Get(index / source.batches(), index % source.batches()));
     targets += batch.target_count;
     report.tokens += batch.tokens;
     batches.push_back(std::move(batch));
   }
   // Each batch weighs as many targets as it has, so that the step is that of one large batch.
   for (size_t i = 0; i < batches.size(); ++i) {
-    const double weight = static_cast<double>(batches[i].target_count) / static_cast<double>(std::max<int64_t>(targets, 1));
+    const double weight = static_cast<double>(batches[i].target_count) /
+                          static_cast<double>(std::max<int64_t>(targets, 1));
     const uint64_t draw = static_cast<uint64_t>(step_ * options_.accumulation) + i;
-    if (Status status = Micro(batches[i], Mix64(Mix64(options_.seed) ^ draw), weight, report.loss); !status.ok()) {
+    if (Status status = Micro(batches[i], Mix64(Mix64(options_.seed) ^ draw), weight, report.loss);
+        !status.ok()) {
       DropGradients();
       return status;
     }
@@ -116,15 +132,16 @@ Result<StepReport> Trainer::Step() {
   report.grad_norm = optimizer_.GradientNorm(pool_);
   if (!std::isfinite(report.grad_norm) || !std::isfinite(report.loss)) {
     DropGradients();
-    return InvalidArgument(StrCat("the loss or its gradient is no longer finite at step ", step_ + 1,
-                                  "; a lower learning rate may help"));
+    return InvalidArgument(StrCat("the loss or its gradient is no longer finite at step ",
+                                  step_ + 1, "; a lower learning rate may help"));
   }
   report.rate = LearningRate(options_.schedule, step_);
   optimizer_.Step(report.rate, ClipFactor(report.grad_norm, options_.clip), pool_);
   ++step_;
   report.step = step_;
   report.phase = phase;
-  report.epoch = static_cast<double>((step_ - first) * options_.accumulation) / static_cast<double>(source.batches());
+  report.epoch = static_cast<double>((step_ - first) * options_.accumulation) /
+                 static_cast<double>(source.batches());
   return report;
 }
 
@@ -150,7 +167,8 @@ Result<EvalReport> Trainer::Evaluate(BatchSource& source, int64_t max_batches) {
 Status Trainer::Note(const EvalReport& report) {
   const EarlyStopping& rule = options_.early_stopping;
   SOTTO_ASSIGN_OR_RETURN(const double value, report.Metric(rule.metric));
-  const double gain = EvalReport::HigherIsBetter(rule.metric) ? value - best_metric_ : best_metric_ - value;
+  const double gain =
+      EvalReport::HigherIsBetter(rule.metric) ? value - best_metric_ : best_metric_ - value;
   if (best_step_ >= 0 && !(gain > rule.min_delta)) {
     ++bad_evaluations_;
     stopped_ = rule.patience > 0 && bad_evaluations_ >= rule.patience;
@@ -211,20 +229,22 @@ Status Trainer::Restore(const TrainState& state) {
   return OkStatus();
 }
 
-Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource& source, int64_t max_batches,
-                                 ThreadPool* pool) {
+Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource& source,
+                                 int64_t max_batches, ThreadPool* pool) {
   Arena arena;
   Tally tally;
   EvalReport report;
   const bool classes = task == TrainTask::kClassification || task == TrainTask::kNextSentence;
-  const int64_t batches = max_batches > 0 ? std::min(max_batches, source.batches()) : source.batches();
+  const int64_t batches =
+      max_batches > 0 ? std::min(max_batches, source.batches()) : source.batches();
   for (int64_t i = 0; i < batches; ++i) {
     SOTTO_ASSIGN_OR_RETURN(const Batch batch, source.Get(-1, i));
     Context ctx(&arena, pool);
     const ModelOutput output = model.Forward(ctx, batch.input);
     SOTTO_RETURN_IF_ERROR(ctx.status());
     const Tensor& pairs = output.next_sentence ? output.next_sentence : output.logits;
-    if (classes && report.confusion.classes() == 0) report.confusion = Confusion(pairs.shape().columns());
+    if (classes && report.confusion.classes() == 0)
+      report.confusion = Confusion(pairs.shape().columns());
     if (task == TrainTask::kNextSentence) {
       tally.AddPairs(pairs, batch.next_sentence, report.confusion, pool);
       if (output.next_sentence) tally.AddRows(output.logits, batch.targets, pool);

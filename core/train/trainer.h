@@ -1,6 +1,7 @@
 // The training step: batch, forward with tape, loss, backward, optimizer at the scheduled rate. One
-// call, one step, so that a page can train between two frames. It opens no files and prints nothing.
-// The same seed gives the same weights bit for bit, on any number of threads, resumed or not.
+// call, one step, so that a page can train between two frames. It opens no files and prints
+// nothing. The same seed gives the same weights bit for bit, on any number of threads, resumed or
+// not.
 #ifndef SOTTO_CORE_TRAIN_TRAINER_H_
 #define SOTTO_CORE_TRAIN_TRAINER_H_
 
@@ -21,7 +22,7 @@ namespace sotto {
 enum class TrainTask : uint8_t { kCausalLM, kMaskedLM, kNextSentence, kClassification };
 
 struct EarlyStopping {
-  int64_t patience = 0;          // evaluations without improvement before the end; 0: never
+  int64_t patience = 0;         // evaluations without improvement before the end; 0: never
   std::string metric = "loss";  // of EvalReport::Metric
   double min_delta = 0;
 };
@@ -61,13 +62,15 @@ struct TrainState {
   int64_t best_step = -1, bad_evaluations = 0;
   double best_metric = 0;
   bool stopped = false;
-  std::vector<std::pair<std::string, Tensor>> tensors;  // "w.", "m.", "v." and "best." before each name
+  std::vector<std::pair<std::string, Tensor>>
+      tensors;  // "w.", "m.", "v." and "best." before each name
 };
 
 class Trainer {
  public:
   // The model's weights are loaded or initialized. The pool may be null.
-  static Result<std::unique_ptr<Trainer>> Create(std::unique_ptr<Model> model, std::vector<TrainPhase> phases,
+  static Result<std::unique_ptr<Trainer>> Create(std::unique_ptr<Model> model,
+                                                 std::vector<TrainPhase> phases,
                                                  const TrainOptions& options, ThreadPool* pool);
 
   int64_t step() const { return step_; }
@@ -91,9 +94,12 @@ class Trainer {
   Model& model() { return *model_; }
 
  private:
-  Trainer(std::unique_ptr<Model> model, std::vector<TrainPhase> phases, const TrainOptions& options, ThreadPool* pool,
-          Optimizer optimizer)
-      : model_(std::move(model)), phases_(std::move(phases)), options_(options), pool_(pool),
+  Trainer(std::unique_ptr<Model> model, std::vector<TrainPhase> phases, const TrainOptions& options,
+          ThreadPool* pool, Optimizer optimizer)
+      : model_(std::move(model)),
+        phases_(std::move(phases)),
+        options_(options),
+        pool_(pool),
         optimizer_(std::move(optimizer)) {}
 
   std::pair<int, int64_t> PhaseOf(int64_t step) const;  // which phase, and its first step
@@ -114,8 +120,8 @@ class Trainer {
 };
 
 // Runs the model over a source without training it.
-Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource& source, int64_t max_batches,
-                                 ThreadPool* pool);
+Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource& source,
+                                 int64_t max_batches, ThreadPool* pool);
 
 }  // namespace sotto
 

@@ -1,4 +1,5 @@
-// Every architecture and head against Hugging Face's own code, on the tiny models of tests/golden/models.
+// Every architecture and head against Hugging Face's own code, on the tiny models of
+// tests/golden/models.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,7 +18,9 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-std::string Folder(const std::string& name) { return std::string(SOTTO_SOURCE_DIR "/tests/golden/models/") + name; }
+std::string Folder(const std::string& name) {
+  return std::string(SOTTO_SOURCE_DIR "/tests/golden/models/") + name;
+}
 
 std::unique_ptr<Model> Open(const std::string& name, const LoadOptions& options = {}) {
   Result<ModelFiles> files = OpenModelFolder(Folder(name));
@@ -48,7 +51,8 @@ class Golden {
 };
 
 // The rows of `mask` that are real; padding's outputs are nobody's business.
-void ExpectClose(const Tensor& actual, const Tensor& expected, const Tensor& mask, const std::string& what) {
+void ExpectClose(const Tensor& actual, const Tensor& expected, const Tensor& mask,
+                 const std::string& what) {
   ASSERT_TRUE(actual) << what;
   ASSERT_EQ(actual.shape(), expected.shape()) << what;
   const int64_t columns = actual.shape().columns();
@@ -75,19 +79,23 @@ TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
     Probe probe;
     probe.want_attentions = probe.want_hidden_states = true;
     ctx.set_probe(&probe);
-    ModelInput input{.ids = golden[side + "input_ids"], .attention_mask = golden[side + "attention_mask"],
+    ModelInput input{.ids = golden[side + "input_ids"],
+                     .attention_mask = golden[side + "attention_mask"],
                      .token_type_ids = golden[side + "token_type_ids"]};
     const ModelOutput out = model->Forward(ctx, input);
     ASSERT_TRUE(ctx.ok()) << ctx.status().message();
     const Tensor& mask = input.attention_mask;
-    for (const auto& [key, actual] : {std::pair<std::string, Tensor>{"last_hidden_state", out.last_hidden_state},
-                                      {"pooler_output", out.pooler_output}, {"logits", out.logits},
-                                      {"next_sentence", out.next_sentence}}) {
+    for (const auto& [key, actual] :
+         {std::pair<std::string, Tensor>{"last_hidden_state", out.last_hidden_state},
+          {"pooler_output", out.pooler_output},
+          {"logits", out.logits},
+          {"next_sentence", out.next_sentence}}) {
       if (golden.Has(side + key)) ExpectClose(actual, golden[side + key], mask, side + key);
     }
     for (size_t i = 0; golden.Has(StrCat(side, "hidden_states.", i)); ++i) {
       ASSERT_LT(i, probe.hidden_states.size());
-      ExpectClose(probe.hidden_states[i], golden[StrCat(side, "hidden_states.", i)], mask, StrCat("hidden state ", i));
+      ExpectClose(probe.hidden_states[i], golden[StrCat(side, "hidden_states.", i)], mask,
+                  StrCat("hidden state ", i));
     }
     for (size_t i = 0; golden.Has(StrCat(side, "attentions.", i)); ++i) {
       ASSERT_LT(i, probe.attentions.size());
@@ -98,17 +106,19 @@ TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
       for (int64_t at = 0; at < actual.elements(); ++at) {
         const int64_t b = at / (heads * queries * keys), q = at / keys % queries;
         if (mask && static_cast<const uint8_t*>(mask.data())[b * queries + q] == 0) continue;
-        ASSERT_NEAR(actual.f32()[at], expected.f32()[at], kTolerance) << "attention " << i << " element " << at;
+        ASSERT_NEAR(actual.f32()[at], expected.f32()[at], kTolerance)
+            << "attention " << i << " element " << at;
       }
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenModel,
-                         testing::Values("bert", "bert-masked-lm", "bert-next-sentence", "bert-pretraining",
-                                         "bert-question-answering", "bert-sequence-classification",
-                                         "bert-token-classification", "gpt2", "gpt2-bare", "gpt2-hub", "gpt2-scaled",
-                                         "llama", "llama3"),
+                         testing::Values("bert", "bert-masked-lm", "bert-next-sentence",
+                                         "bert-pretraining", "bert-question-answering",
+                                         "bert-sequence-classification",
+                                         "bert-token-classification", "gpt2", "gpt2-bare",
+                                         "gpt2-hub", "gpt2-scaled", "llama", "llama3"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -129,12 +139,14 @@ TEST_P(GoldenDecoder, GivesTheSameLogitsForACacheFedInPiecesOfAnySize) {
     KvCache cache;
     for (int64_t at = 0; at < tokens; at += piece) {
       const int64_t n = std::min(piece, tokens - at);
-      const ModelInput input{.ids = *Tensor::FromInts({1, n}, {ids.i32() + at, static_cast<size_t>(n)})};
+      const ModelInput input{
+          .ids = *Tensor::FromInts({1, n}, {ids.i32() + at, static_cast<size_t>(n)})};
       const ModelOutput out = model->Forward(ctx, input, &cache);
       ASSERT_TRUE(ctx.ok()) << ctx.status().message();
       for (int64_t i = 0; i < n * vocab; ++i) {
         const float e = expected.f32()[at * vocab + i];
-        ASSERT_NEAR(out.logits.f32()[i], e, kTolerance * (1 + std::fabs(e))) << "piece " << piece << " at " << at;
+        ASSERT_NEAR(out.logits.f32()[i], e, kTolerance * (1 + std::fabs(e)))
+            << "piece " << piece << " at " << at;
       }
     }
     EXPECT_EQ(cache.length(), tokens);
@@ -146,7 +158,8 @@ TEST_P(GoldenDecoder, ContinuesGreedilyAsTheReferenceDoesWithPaddingOnTheLeft) {
   const std::unique_ptr<Model> model = Open(name);
   Golden golden(Folder(name) + "/golden.safetensors");
   const Tensor expected = golden["left.generated"], prompt_mask = golden["left.attention_mask"];
-  const int64_t batch = expected.dim(0), steps = expected.dim(1), prompt = prompt_mask.dim(1), vocab = model->vocab_size();
+  const int64_t batch = expected.dim(0), steps = expected.dim(1), prompt = prompt_mask.dim(1),
+                vocab = model->vocab_size();
   Arena arena;
   Context ctx(&arena);
   KvCache cache;
@@ -166,13 +179,15 @@ TEST_P(GoldenDecoder, ContinuesGreedilyAsTheReferenceDoesWithPaddingOnTheLeft) {
     for (int64_t b = 0; b < batch; ++b) {
       const float* row = out.logits.f32() + ((b + 1) * tokens - 1) * vocab;
       next.push_back(static_cast<int32_t>(std::max_element(row, row + vocab) - row));
-      EXPECT_EQ(next.back(), expected.i32()[b * steps + step]) << "sequence " << b << " step " << step;
+      EXPECT_EQ(next.back(), expected.i32()[b * steps + step])
+          << "sequence " << b << " step " << step;
     }
     input.ids = *Tensor::FromInts({batch, 1}, next);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenDecoder, testing::Values("gpt2", "gpt2-hub", "gpt2-scaled", "llama", "llama3"),
+INSTANTIATE_TEST_SUITE_P(All, GoldenDecoder,
+                         testing::Values("gpt2", "gpt2-hub", "gpt2-scaled", "llama", "llama3"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -191,7 +206,8 @@ TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
   Context ctx(&arena, &pool);
   Tape tape;
   ctx.set_tape(&tape);
-  const ModelInput input{.ids = golden["input_ids"], .attention_mask = golden["attention_mask"],
+  const ModelInput input{.ids = golden["input_ids"],
+                         .attention_mask = golden["attention_mask"],
                          .token_type_ids = golden["token_type_ids"]};
   const ModelOutput out = model->Forward(ctx, input);
   Tensor targets = golden["labels"];
@@ -216,7 +232,8 @@ TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
     if (p.stored_transposed) expected = *Transposed(expected);
     ASSERT_EQ(grad.shape(), expected.shape()) << p.name;
     for (int64_t i = 0; i < grad.elements(); ++i) {
-      ASSERT_NEAR(grad.f32()[i], expected.f32()[i], 2e-5 * (1 + std::fabs(expected.f32()[i]))) << p.name << " element " << i;
+      ASSERT_NEAR(grad.f32()[i], expected.f32()[i], 2e-5 * (1 + std::fabs(expected.f32()[i])))
+          << p.name << " element " << i;
     }
     ++compared;
   }
@@ -225,19 +242,32 @@ TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
   EXPECT_EQ(compared, stored);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenGradients, testing::Values("bert-masked-lm", "gpt2", "llama"), [](const auto& info) {
-  std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, GoldenGradients, testing::Values("bert-masked-lm", "gpt2", "llama"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 TEST(Models, AnUnknownArchitectureOrHeadIsAnErrorThatNamesIt) {
-  const auto message = [](const char* config) { return CreateModel(*Json::Parse(config)).status().message(); };
+  const auto message = [](const char* config) {
+    return CreateModel(*Json::Parse(config)).status().message();
+  };
   EXPECT_NE(message(R"({"model_type": "mamba"})").find("mamba"), std::string::npos);
-  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertForMultipleChoice"]})").find("BertForMultipleChoice"), std::string::npos);
-  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["GPT2LMHeadModel"]})").find("GPT2LMHeadModel"), std::string::npos);
-  EXPECT_NE(message(R"({"model_type": "bert", "position_embedding_type": "relative_key"})").find("relative_key"), std::string::npos);
-  EXPECT_NE(message(R"({"model_type": "llama", "rope_scaling": {"rope_type": "longrope", "factor": 2.0}})").find("longrope"), std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertForMultipleChoice"]})")
+                .find("BertForMultipleChoice"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["GPT2LMHeadModel"]})")
+                .find("GPT2LMHeadModel"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "position_embedding_type": "relative_key"})")
+                .find("relative_key"),
+            std::string::npos);
+  EXPECT_NE(
+      message(
+          R"({"model_type": "llama", "rope_scaling": {"rope_type": "longrope", "factor": 2.0}})")
+          .find("longrope"),
+      std::string::npos);
 }
 
 TEST(Models, HyperParametersOutOfRangeAreRefused) {
@@ -247,7 +277,8 @@ TEST(Models, HyperParametersOutOfRangeAreRefused) {
   EXPECT_TRUE(refused(R"({"model_type": "bert", "hidden_size": 100, "num_attention_heads": 12})"));
   EXPECT_TRUE(refused(R"({"model_type": "bert", "vocab_size": "many"})"));
   EXPECT_TRUE(refused(R"({"model_type": "bert", "num_hidden_layers": 4294967297})"));
-  EXPECT_TRUE(refused(R"({"model_type": "llama", "num_attention_heads": 6, "num_key_value_heads": 4})"));
+  EXPECT_TRUE(
+      refused(R"({"model_type": "llama", "num_attention_heads": 6, "num_key_value_heads": 4})"));
   EXPECT_TRUE(refused(R"({"model_type": "bert", "id2label": {"0": "a", "2": "b"}})"));
 }
 
@@ -263,9 +294,12 @@ TEST(Models, AMissingExtraOrMisshapenTensorIsAnErrorThatNamesIt) {
     return LoadWeights(**CreateModel(config), source).message();
   };
   EXPECT_EQ(load([](NamedTensors&) {}), "");
-  EXPECT_NE(load([](NamedTensors& t) { t.erase(t.begin()); }).find("transformer.wte.weight"), std::string::npos);
-  EXPECT_NE(load([](NamedTensors& t) { t.emplace_back("stranger", t[0].second); }).find("stranger"), std::string::npos);
-  EXPECT_NE(load([](NamedTensors& t) { t[0].second = t[1].second; }).find("transformer.wte.weight"), std::string::npos);
+  EXPECT_NE(load([](NamedTensors& t) { t.erase(t.begin()); }).find("transformer.wte.weight"),
+            std::string::npos);
+  EXPECT_NE(load([](NamedTensors& t) { t.emplace_back("stranger", t[0].second); }).find("stranger"),
+            std::string::npos);
+  EXPECT_NE(load([](NamedTensors& t) { t[0].second = t[1].second; }).find("transformer.wte.weight"),
+            std::string::npos);
 }
 
 TEST(Models, InputsThatDoNotFitAreErrors) {
@@ -276,10 +310,16 @@ TEST(Models, InputsThatDoNotFitAreErrors) {
     model->Forward(ctx, input);
     return ctx.status().message();
   };
-  EXPECT_NE(message({.ids = *Tensor::FromInts({1, 1}, std::vector<int32_t>{97})}).find("97"), std::string::npos);
-  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 49}, DType::kI32)}).find("at most 48"), std::string::npos);
-  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 0}, DType::kI32)}).find("at least one"), std::string::npos);
-  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 4}, DType::kI32), .attention_mask = *Tensor::Zeros({1, 3}, DType::kU8)}).find("mask"), std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::FromInts({1, 1}, std::vector<int32_t>{97})}).find("97"),
+            std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 49}, DType::kI32)}).find("at most 48"),
+            std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 0}, DType::kI32)}).find("at least one"),
+            std::string::npos);
+  EXPECT_NE(message({.ids = *Tensor::Zeros({1, 4}, DType::kI32),
+                     .attention_mask = *Tensor::Zeros({1, 3}, DType::kU8)})
+                .find("mask"),
+            std::string::npos);
 }
 
 TEST(Models, EightBitWeightsSurviveExportAndStayClose) {

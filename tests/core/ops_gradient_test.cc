@@ -19,11 +19,14 @@ Tensor Noise(const Shape& shape, uint64_t seed, float scale = 1) {
   return t;
 }
 
-Tensor Ints(const Shape& shape, std::vector<int32_t> values) { return *Tensor::FromInts(shape, values); }
+Tensor Ints(const Shape& shape, std::vector<int32_t> values) {
+  return *Tensor::FromInts(shape, values);
+}
 
 using Op = std::function<Tensor(Context&, const std::vector<Tensor>&)>;
 
-// The loss: the sum of the output times fixed noise, so that every output element counts differently.
+// The loss: the sum of the output times fixed noise, so that every output element counts
+// differently.
 double Loss(const Op& op, const std::vector<Tensor>& inputs) {
   Arena arena;
   Context ctx(&arena);
@@ -31,7 +34,8 @@ double Loss(const Op& op, const std::vector<Tensor>& inputs) {
   EXPECT_TRUE(ctx.ok()) << ctx.status().message();
   const Tensor weights = Noise(y.shape(), 99);
   double sum = 0;
-  for (int64_t i = 0; i < y.elements(); ++i) sum += static_cast<double>(y.f32()[i]) * weights.f32()[i];
+  for (int64_t i = 0; i < y.elements(); ++i)
+    sum += static_cast<double>(y.f32()[i]) * weights.f32()[i];
   return sum;
 }
 
@@ -55,7 +59,8 @@ void ExpectGradients(const Op& op, std::vector<Tensor> inputs, double tolerance 
     const Tensor grad = inputs[which].grad_slot()->grad;
     ASSERT_TRUE(grad) << "input " << which << " got no gradient";
     std::vector<Tensor> plain;
-    for (const Tensor& input : inputs) plain.push_back(*Tensor::FromFloats(input.shape(), input.floats()));
+    for (const Tensor& input : inputs)
+      plain.push_back(*Tensor::FromFloats(input.shape(), input.floats()));
     for (int64_t i = 0; i < grad.elements(); ++i) {
       const float x = plain[which].f32()[i], h = 1e-2f;
       plain[which].f32()[i] = x + h;
@@ -64,18 +69,21 @@ void ExpectGradients(const Op& op, std::vector<Tensor> inputs, double tolerance 
       const double down = Loss(op, plain);
       plain[which].f32()[i] = x;
       const double expected = (up - down) / (2 * static_cast<double>(h));
-      ASSERT_NEAR(grad.f32()[i], expected, tolerance * (1 + std::fabs(expected))) << "input " << which << " element " << i;
+      ASSERT_NEAR(grad.f32()[i], expected, tolerance * (1 + std::fabs(expected)))
+          << "input " << which << " element " << i;
     }
   }
 }
 
 TEST(OpGradients, LinearFlowsToInputWeightAndBias) {
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Linear(c, in[0], in[1], in[2]); },
-                  {Noise({2, 3, 5}, 1), Noise({7, 5}, 2), Noise({7}, 3)});
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) { return Linear(c, in[0], in[1], in[2]); },
+      {Noise({2, 3, 5}, 1), Noise({7, 5}, 2), Noise({7}, 3)});
 }
 
 TEST(OpGradients, LinearFlowsThroughAFrozenQuantizedWeight) {
-  // The forward pass rounds its input, so differences of it say little; the gradient is that of the unpacked weight.
+  // The forward pass rounds its input, so differences of it say little; the gradient is that of the
+  // unpacked weight.
   const Tensor weight = Noise({9, 33}, 2);
   const Tensor packed = *PackQ8(weight);
   Arena arena;
@@ -96,48 +104,70 @@ TEST(OpGradients, LinearFlowsThroughAFrozenQuantizedWeight) {
 }
 
 TEST(OpGradients, SumsAndProductsFlowToBothSides) {
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Add(c, in[0], in[1]); }, {Noise({3, 5}, 1), Noise({3, 5}, 2)});
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Add(c, in[0], in[1]); }, {Noise({3, 5}, 1), Noise({5}, 2)});
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Mul(c, in[0], in[1]); }, {Noise({3, 5}, 1), Noise({3, 5}, 2)});
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Scale(c, in[0], -2.5f); }, {Noise({3, 5}, 1)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Add(c, in[0], in[1]); },
+                  {Noise({3, 5}, 1), Noise({3, 5}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Add(c, in[0], in[1]); },
+                  {Noise({3, 5}, 1), Noise({5}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Mul(c, in[0], in[1]); },
+                  {Noise({3, 5}, 1), Noise({3, 5}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Scale(c, in[0], -2.5f); },
+                  {Noise({3, 5}, 1)});
 }
 
 TEST(OpGradients, AValueUsedTwiceGetsBothGradients) {
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Mul(c, in[0], Add(c, in[0], in[0])); }, {Noise({2, 3}, 1)}, 5e-3);
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) { return Mul(c, in[0], Add(c, in[0], in[0])); },
+      {Noise({2, 3}, 1)}, 5e-3);
 }
 
 TEST(OpGradients, ActivationsHaveTheirDerivatives) {
-  for (const Activation f : {Activation::kGelu, Activation::kGeluTanh, Activation::kSilu, Activation::kTanh, Activation::kSigmoid}) {
-    ExpectGradients([f](Context& c, const std::vector<Tensor>& in) { return Activate(c, in[0], f); }, {Noise({4, 9}, 5)});
+  for (const Activation f : {Activation::kGelu, Activation::kGeluTanh, Activation::kSilu,
+                             Activation::kTanh, Activation::kSigmoid}) {
+    ExpectGradients(
+        [f](Context& c, const std::vector<Tensor>& in) { return Activate(c, in[0], f); },
+        {Noise({4, 9}, 5)});
   }
 }
 
 TEST(OpGradients, SoftmaxAndNorms) {
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Softmax(c, in[0]); }, {Noise({3, 7}, 1)});
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return LayerNorm(c, in[0], in[1], in[2], 1e-5f); },
-                  {Noise({3, 11}, 1), Noise({11}, 2), Noise({11}, 3)});
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return RmsNorm(c, in[0], in[1], 1e-5f); },
-                  {Noise({3, 11}, 1), Noise({11}, 2)});
+  ExpectGradients([](Context& c, const std::vector<Tensor>& in) { return Softmax(c, in[0]); },
+                  {Noise({3, 7}, 1)});
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) {
+        return LayerNorm(c, in[0], in[1], in[2], 1e-5f);
+      },
+      {Noise({3, 11}, 1), Noise({11}, 2), Noise({11}, 3)});
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) { return RmsNorm(c, in[0], in[1], 1e-5f); },
+      {Noise({3, 11}, 1), Noise({11}, 2)});
 }
 
 TEST(OpGradients, LookupsAddUpRepeatedRows) {
   const Tensor ids = Ints({2, 3}, {1, 4, 1, 0, 1, 4});
-  ExpectGradients([ids](Context& c, const std::vector<Tensor>& in) { return Embedding(c, ids, in[0]); }, {Noise({5, 3}, 1)});
+  ExpectGradients(
+      [ids](Context& c, const std::vector<Tensor>& in) { return Embedding(c, ids, in[0]); },
+      {Noise({5, 3}, 1)});
   const Tensor rows = Ints({3}, {5, 0, 5});
-  ExpectGradients([rows](Context& c, const std::vector<Tensor>& in) { return SelectRows(c, in[0], rows); }, {Noise({2, 3, 4}, 1)});
+  ExpectGradients(
+      [rows](Context& c, const std::vector<Tensor>& in) { return SelectRows(c, in[0], rows); },
+      {Noise({2, 3, 4}, 1)});
 }
 
 TEST(OpGradients, SplitPartsFlowBackToTheirColumns) {
-  ExpectGradients([](Context& c, const std::vector<Tensor>& in) {
-    const std::vector<Tensor> parts = Split(c, in[0], 3);
-    return Mul(c, parts[0], Add(c, parts[1], Scale(c, parts[2], 3)));
-  }, {Noise({2, 9}, 1)});
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) {
+        const std::vector<Tensor> parts = Split(c, in[0], 3);
+        return Mul(c, parts[0], Add(c, parts[1], Scale(c, parts[2], 3)));
+      },
+      {Noise({2, 9}, 1)});
 }
 
 TEST(OpGradients, RotaryTurnsGradientsBack) {
   Tensor cos = *Tensor::Allocate({4, 2}), sin = *Tensor::Allocate({4, 2});
   for (int i = 0; i < 8; ++i) cos.f32()[i] = std::cos(0.3f * i), sin.f32()[i] = std::sin(0.3f * i);
-  ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return Rotary(c, in[0], cos, sin, 2); }, {Noise({2, 2, 12}, 1)});
+  ExpectGradients(
+      [=](Context& c, const std::vector<Tensor>& in) { return Rotary(c, in[0], cos, sin, 2); },
+      {Noise({2, 2, 12}, 1)});
 }
 
 TEST(OpGradients, AttentionOfEveryKind) {
@@ -165,17 +195,26 @@ TEST(OpGradients, AttentionOfEveryKind) {
   ExpectGradients(attention(masked), self);
   ExpectGradients(attention(plain), {self[0], self[1], self[2], Noise({2, 5, 5}, 4)});
   AttentionSpec grouped{.heads = 4, .kv_heads = 2, .scale = 0.5f};
-  ExpectGradients(attention(grouped), {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
+  ExpectGradients(attention(grouped),
+                  {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
 }
 
 TEST(OpGradients, LossesFlowToLogits) {
   const Tensor targets = Ints({4}, {2, kIgnoreTarget, 0, 4});
   for (const float smoothing : {0.0f, 0.1f}) {
-    ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return CrossEntropy(c, in[0], targets, smoothing); }, {Noise({4, 5}, 1)});
+    ExpectGradients(
+        [=](Context& c, const std::vector<Tensor>& in) {
+          return CrossEntropy(c, in[0], targets, smoothing);
+        },
+        {Noise({4, 5}, 1)});
   }
   const Tensor hot = *Tensor::FromFloats({2, 3}, std::vector<float>{1, 0, 0, 1, 1, 0});
-  ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return BinaryCrossEntropy(c, in[0], hot); }, {Noise({2, 3}, 1)});
-  ExpectGradients([=](Context& c, const std::vector<Tensor>& in) { return MeanSquaredError(c, in[0], hot); }, {Noise({2, 3}, 1)});
+  ExpectGradients(
+      [=](Context& c, const std::vector<Tensor>& in) { return BinaryCrossEntropy(c, in[0], hot); },
+      {Noise({2, 3}, 1)});
+  ExpectGradients(
+      [=](Context& c, const std::vector<Tensor>& in) { return MeanSquaredError(c, in[0], hot); },
+      {Noise({2, 3}, 1)});
 }
 
 TEST(OpGradients, DropoutScalesTheSameElementsBothWays) {
@@ -206,8 +245,14 @@ TEST(Ops, RefuseShapesThatDoNotMatch) {
   EXPECT_TRUE(refused([&](Context& c) { SelectRows(c, a, Ints({1}, {2})); }));
   EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({2}, {0, 3})); }));
   EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({1}, {0})); }));
-  EXPECT_TRUE(refused([&](Context& c) { Attention(c, Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), {.heads = 4, .kv_heads = 4}); }));
-  EXPECT_TRUE(refused([&](Context& c) { Attention(c, Noise({1, 3, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), {.heads = 2, .kv_heads = 2, .causal = true}); }));
+  EXPECT_TRUE(refused([&](Context& c) {
+    Attention(c, Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1),
+              {.heads = 4, .kv_heads = 4});
+  }));
+  EXPECT_TRUE(refused([&](Context& c) {
+    Attention(c, Noise({1, 3, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1),
+              {.heads = 2, .kv_heads = 2, .causal = true});
+  }));
 }
 
 TEST(Ops, AFailedContextMakesLaterOpsDoNothing) {

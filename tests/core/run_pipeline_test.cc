@@ -21,15 +21,20 @@ Json ReadGolden(const std::string& name) {
 }
 
 void ExpectSame(const Json& actual, const Json& expected, const std::string& at) {
-  ASSERT_EQ(actual.kind(), expected.kind()) << at << ": " << actual.Dump() << " for " << expected.Dump();
+  ASSERT_EQ(actual.kind(), expected.kind())
+      << at << ": " << actual.Dump() << " for " << expected.Dump();
   if (expected.is_number()) {
-    ASSERT_NEAR(actual.as_number(), expected.as_number(), 1e-4 * (1 + std::fabs(expected.as_number()))) << at;
+    ASSERT_NEAR(actual.as_number(), expected.as_number(),
+                1e-4 * (1 + std::fabs(expected.as_number())))
+        << at;
   } else if (expected.is_array()) {
     ASSERT_EQ(actual.items().size(), expected.items().size()) << at;
-    for (size_t i = 0; i < expected.items().size(); ++i) ExpectSame(actual.items()[i], expected.items()[i], StrCat(at, "[", i, "]"));
+    for (size_t i = 0; i < expected.items().size(); ++i)
+      ExpectSame(actual.items()[i], expected.items()[i], StrCat(at, "[", i, "]"));
   } else if (expected.is_object()) {
     ASSERT_EQ(actual.members().size(), expected.members().size()) << at;
-    for (const auto& [key, value] : expected.members()) ExpectSame(actual[key], value, StrCat(at, ".", key));
+    for (const auto& [key, value] : expected.members())
+      ExpectSame(actual[key], value, StrCat(at, ".", key));
   } else {
     ASSERT_EQ(actual.Dump(), expected.Dump()) << at;
   }
@@ -38,7 +43,8 @@ void ExpectSame(const Json& actual, const Json& expected, const std::string& at)
 std::unique_ptr<Pipeline> Open(const std::string& folder, const std::string& task) {
   Result<ModelFiles> files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/" + folder);
   EXPECT_TRUE(files.ok()) << files.status().message();
-  Result<std::unique_ptr<Pipeline>> pipeline = Pipeline::Load(task, *std::move(files), {.threads = 2});
+  Result<std::unique_ptr<Pipeline>> pipeline =
+      Pipeline::Load(task, *std::move(files), {.threads = 2});
   EXPECT_TRUE(pipeline.ok()) << pipeline.status().message();
   return *std::move(pipeline);
 }
@@ -56,8 +62,8 @@ TEST_P(GoldenPipeline, ReturnsWhatHuggingFaceReturns) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
-                         testing::Values("text-classification", "text-classification-multi-label", "fill-mask",
-                                         "feature-extraction", "text-generation"),
+                         testing::Values("text-classification", "text-classification-multi-label",
+                                         "fill-mask", "feature-extraction", "text-generation"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -66,7 +72,9 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
 
 SamplingOptions OptionsOf(const Json& json) {
   SamplingOptions o{.do_sample = true};
-  const auto number = [&](std::string_view key, float fallback) { return static_cast<float>(*json.NumberOr(key, fallback)); };
+  const auto number = [&](std::string_view key, float fallback) {
+    return static_cast<float>(*json.NumberOr(key, fallback));
+  };
   o.temperature = number("temperature", 1);
   o.top_k = static_cast<int64_t>(number("top_k", 0));
   o.top_p = number("top_p", 1);
@@ -78,14 +86,18 @@ SamplingOptions OptionsOf(const Json& json) {
 TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
   const Json golden = ReadGolden("sampling.json");
   std::vector<int32_t> prefix;
-  for (const Json& id : golden["prefix"].items()) prefix.push_back(static_cast<int32_t>(id.as_int()));
+  for (const Json& id : golden["prefix"].items())
+    prefix.push_back(static_cast<int32_t>(id.as_int()));
   for (const Json& one : golden["cases"].items()) {
     std::vector<float> logits;
-    for (const Json& x : golden["logits"][one["logits"].as_string()].items()) logits.push_back(static_cast<float>(x.as_number()));
+    for (const Json& x : golden["logits"][one["logits"].as_string()].items())
+      logits.push_back(static_cast<float>(x.as_number()));
     std::vector<float> actual(logits.size());
-    for (const auto& [id, p] : Sampler(OptionsOf(one["options"])).Distribution(logits, prefix)) actual[id] = p;
+    for (const auto& [id, p] : Sampler(OptionsOf(one["options"])).Distribution(logits, prefix))
+      actual[id] = p;
     for (size_t i = 0; i < actual.size(); ++i) {
-      EXPECT_NEAR(actual[i], one["probabilities"].items()[i].as_number(), 1e-5) << one["options"].Dump() << " id " << i;
+      EXPECT_NEAR(actual[i], one["probabilities"].items()[i].as_number(), 1e-5)
+          << one["options"].Dump() << " id " << i;
     }
   }
 }
@@ -120,7 +132,9 @@ TEST(Sampler, RefusesSettingsThatMakeNoSense) {
 Json Parsed(const char* text) { return *Json::Parse(text); }
 
 std::string Write(Pipeline& pipeline, const char* options) {
-  return (*pipeline.Run(Json::String("The old boat"), Parsed(options))).items()[0]["generated_text"].as_string();
+  return (*pipeline.Run(Json::String("The old boat"), Parsed(options)))
+      .items()[0]["generated_text"]
+      .as_string();
 }
 
 TEST(Generation, TheSameSeedGivesTheSameTextAndAnotherSeedAnother) {
@@ -135,7 +149,9 @@ TEST(Generation, AStopTextEndsItAndIsNotPartOfIt) {
   const std::string whole = Write(*p, R"({"max_new_tokens": 30, "return_full_text": false})");
   ASSERT_GT(whole.size(), 12u);
   const std::string stop = whole.substr(8, 3);  // across token borders
-  const Json options = Json::Object({{"max_new_tokens", Json::Int(30)}, {"stop", Json::Array({Json::String("never"), Json::String(stop)})}});
+  const Json options =
+      Json::Object({{"max_new_tokens", Json::Int(30)},
+                    {"stop", Json::Array({Json::String("never"), Json::String(stop)})}});
   const auto generation = *p->Generate("The old boat", options);
   std::string text, reason;
   while (!generation->done()) {
@@ -150,7 +166,9 @@ TEST(Generation, AStopTextEndsItAndIsNotPartOfIt) {
 
 TEST(Generation, StreamsWholeCharactersOnly) {
   const auto p = Open("text-generation", "text-generation");
-  const auto generation = *p->Generate("Snow", Parsed(R"({"max_new_tokens": 40, "do_sample": true, "seed": 3, "temperature": 1.4})"));
+  const auto generation = *p->Generate(
+      "Snow",
+      Parsed(R"({"max_new_tokens": 40, "do_sample": true, "seed": 3, "temperature": 1.4})"));
   while (!generation->done()) EXPECT_TRUE(IsValidUtf8((*generation->Next()).text));
 }
 
@@ -170,7 +188,8 @@ TEST(Generation, SeveralRunInterleavedOnOneModel) {
 TEST(Generation, EndsWhenTheModelsContextIsFull) {
   const auto p = Open("text-generation", "text-generation");
   const int64_t room = p->model().max_positions();
-  const auto generation = *p->Generate("Snow", Parsed(R"({"max_new_tokens": 100000, "eos_token_id": []})"));
+  const auto generation =
+      *p->Generate("Snow", Parsed(R"({"max_new_tokens": 100000, "eos_token_id": []})"));
   std::string reason;
   while (!generation->done()) reason = (*generation->Next()).finish_reason;
   EXPECT_TRUE(reason == "length" || reason == "eos");
@@ -191,19 +210,25 @@ TEST(Generation, AnEmptyPromptBeginsATextOrSaysWhyNot) {
 
 TEST(Pipeline, OptionsAndInputsThatDoNotFitAreErrorsThatNameThem) {
   const auto p = Open("text-classification", "text-classification");
-  const auto message = [&](const char* input, const char* options) { return p->Run(Parsed(input), Parsed(options)).status().message(); };
+  const auto message = [&](const char* input, const char* options) {
+    return p->Run(Parsed(input), Parsed(options)).status().message();
+  };
   EXPECT_NE(message(R"("x")", R"({"topk": 1})").find("topk"), std::string::npos);
   EXPECT_NE(message(R"("x")", R"({"top_k": "many"})").find("top_k"), std::string::npos);
-  EXPECT_NE(message(R"("x")", R"({"function_to_apply": "tanh"})").find("function_to_apply"), std::string::npos);
+  EXPECT_NE(message(R"("x")", R"({"function_to_apply": "tanh"})").find("function_to_apply"),
+            std::string::npos);
   EXPECT_NE(message("7", "{}").find("text"), std::string::npos);
   EXPECT_NE(message(R"(["x", 7])", "{}").find("input 1"), std::string::npos);
 }
 
 TEST(Pipeline, ATaskNeedsItsHead) {
-  Result<ModelFiles> files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/text-classification");
-  EXPECT_NE(Pipeline::Load("fill-mask", *std::move(files), {}).status().message().find("fill-mask"), std::string::npos);
+  Result<ModelFiles> files =
+      OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/text-classification");
+  EXPECT_NE(Pipeline::Load("fill-mask", *std::move(files), {}).status().message().find("fill-mask"),
+            std::string::npos);
   files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/text-classification");
-  EXPECT_EQ(Pipeline::Load("mind-reading", *std::move(files), {}).status().code(), StatusCode::kUnsupported);
+  EXPECT_EQ(Pipeline::Load("mind-reading", *std::move(files), {}).status().code(),
+            StatusCode::kUnsupported);
 }
 
 TEST(Pipeline, ATextTooLongIsCutUnlessThatIsForbidden) {
@@ -211,12 +236,17 @@ TEST(Pipeline, ATextTooLongIsCutUnlessThatIsForbidden) {
   std::string text;
   for (int i = 0; i < 3000; ++i) text += "word ";
   EXPECT_TRUE(p->Run(Json::String(text), Json::Object({})).ok());
-  EXPECT_NE(p->Run(Json::String(text), Parsed(R"({"truncation": false})")).status().message().find("at most"), std::string::npos);
+  EXPECT_NE(p->Run(Json::String(text), Parsed(R"({"truncation": false})"))
+                .status()
+                .message()
+                .find("at most"),
+            std::string::npos);
 }
 
 TEST(Pipeline, AnyBytesAreAText) {
   const auto p = Open("text-classification", "text-classification");
-  for (const char* text : {"", " ", "\xff\xfe", "\xe2\x82", "\xf0\x9f\x98\x80", "[MASK] [CLS]", "a\0b"}) {
+  for (const char* text :
+       {"", " ", "\xff\xfe", "\xe2\x82", "\xf0\x9f\x98\x80", "[MASK] [CLS]", "a\0b"}) {
     EXPECT_TRUE(p->Run(Json::String(text), Json::Object({})).ok()) << text;
   }
 }

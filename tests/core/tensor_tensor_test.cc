@@ -62,7 +62,8 @@ TEST(Tensor, IsAlignedForVectors) {
 }
 
 TEST(Tensor, AnImpossibleSizeIsAnErrorAndNoAbort) {
-  EXPECT_EQ(Tensor::Allocate({int64_t{1} << 40, int64_t{1} << 20}).status().code(), StatusCode::kOutOfMemory);
+  EXPECT_EQ(Tensor::Allocate({int64_t{1} << 40, int64_t{1} << 20}).status().code(),
+            StatusCode::kOutOfMemory);
   EXPECT_EQ(Tensor::Allocate({int64_t{1} << 39}).status().code(), StatusCode::kOutOfMemory);
   EXPECT_FALSE(Tensor::FromFloats({3}, std::vector<float>{1, 2}).ok());
 }
@@ -128,7 +129,8 @@ TEST(DType, HalvesRoundTripAndRoundToNearestEven) {
   }
   // Between two neighbours: the nearer one, and of equally near ones the even one.
   for (uint32_t h = 0; h + 1 < 0x7C00; ++h) {
-    const float low = F16ToF32(static_cast<uint16_t>(h)), high = F16ToF32(static_cast<uint16_t>(h + 1));
+    const float low = F16ToF32(static_cast<uint16_t>(h)),
+                high = F16ToF32(static_cast<uint16_t>(h + 1));
     const float middle = low + (high - low) / 2;
     ASSERT_EQ(F32ToF16(middle), h % 2 == 0 ? h : h + 1) << h;
     ASSERT_EQ(F32ToF16(std::nextafter(middle, low)), h);
@@ -140,7 +142,8 @@ TEST(DType, HalvesRoundTripAndRoundToNearestEven) {
 
 TEST(Q8, PackedRowsUnpackToTheNearestOfSevenBits) {
   Random random(3);
-  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {7, 5}, {8, 4}, {9, 13}, {17, 64}}) {
+  for (const auto& [n, k] :
+       {std::pair<int64_t, int64_t>{1, 1}, {7, 5}, {8, 4}, {9, 13}, {17, 64}}) {
     Tensor matrix = *Tensor::Allocate({n, k});
     for (float& v : matrix.floats()) v = random.NextNormal();
     const Tensor packed = *PackQ8(matrix);
@@ -149,7 +152,8 @@ TEST(Q8, PackedRowsUnpackToTheNearestOfSevenBits) {
       float peak = 0;
       for (int64_t c = 0; c < k; ++c) peak = std::max(peak, std::fabs(matrix.f32()[r * k + c]));
       UnpackQ8Row(packed, r, row.data());
-      for (int64_t c = 0; c < k; ++c) EXPECT_NEAR(row[c], matrix.f32()[r * k + c], peak / kQ8Max * 0.5001);
+      for (int64_t c = 0; c < k; ++c)
+        EXPECT_NEAR(row[c], matrix.f32()[r * k + c], peak / kQ8Max * 0.5001);
     }
   }
 }
@@ -161,7 +165,8 @@ TEST(Q8, BytesStayInTheSevenBitOperand) {
   const Tensor packed = *PackQ8(matrix);
   const Q8Layout layout = Q8Layout::For(5, 6);
   const uint8_t* bytes = static_cast<const uint8_t*>(packed.data());
-  for (int64_t i = 0; i < layout.scales_offset(); ++i) EXPECT_TRUE(bytes[i] >= 1 && bytes[i] <= 127);
+  for (int64_t i = 0; i < layout.scales_offset(); ++i)
+    EXPECT_TRUE(bytes[i] >= 1 && bytes[i] <= 127);
 }
 
 TEST(Q8, RefusesValuesAndScalesThatDoNotFit) {

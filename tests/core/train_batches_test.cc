@@ -26,7 +26,8 @@ SpecialIds Special() {
 TokenizedDocuments Documents(const std::vector<int>& lengths) {
   TokenizedDocuments documents;
   for (size_t d = 0; d < lengths.size(); ++d) {
-    documents.ids.insert(documents.ids.end(), static_cast<size_t>(lengths[d]), static_cast<int32_t>(5 + d % 90));
+    documents.ids.insert(documents.ids.end(), static_cast<size_t>(lengths[d]),
+                         static_cast<int32_t>(5 + d % 90));
     documents.begins.push_back(static_cast<int64_t>(documents.ids.size()));
     documents.labels.push_back(static_cast<int32_t>(d % 2));
     documents.sources.push_back(static_cast<int32_t>(d % 2));
@@ -42,7 +43,9 @@ BatchOptions Options(int64_t batch_size, int64_t max_tokens) {
   return options;
 }
 
-std::vector<int32_t> Values(const Tensor& tensor) { return {tensor.i32(), tensor.i32() + tensor.elements()}; }
+std::vector<int32_t> Values(const Tensor& tensor) {
+  return {tensor.i32(), tensor.i32() + tensor.elements()};
+}
 
 TEST(Shuffled, IsAPermutationThatDependsOnSeedAndEpoch) {
   const auto order = Shuffled(1000, 1, 0);
@@ -97,7 +100,8 @@ TEST(PackCausal, UpsamplingRepeatsAndThinsOut) {
 
 TEST(PackCausal, TheSameBatchComesWhateverWasAskedBefore) {
   const auto documents = Documents(std::vector<int>(50, 17));
-  auto a = PackCausal(documents, Special(), Options(4, 16)), b = PackCausal(documents, Special(), Options(4, 16));
+  auto a = PackCausal(documents, Special(), Options(4, 16)),
+       b = PackCausal(documents, Special(), Options(4, 16));
   ASSERT_TRUE(a.ok() && b.ok());
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
     for (int64_t i = 0; i < (*a)->batches(); ++i) ASSERT_TRUE((*a)->Get(epoch, i).ok());
@@ -151,7 +155,8 @@ TEST(PackMasked, DynamicMasksAreNewInEachEpochAndStaticOnesAreNot) {
     // The blocks of two epochs, as sets: the order is another in each.
     std::set<std::vector<int32_t>> epochs[2];
     for (int64_t epoch = 0; epoch < 2; ++epoch) {
-      for (int64_t i = 0; i < (*source)->batches(); ++i) epochs[epoch].insert(Values((*source)->Get(epoch, i)->input.ids));
+      for (int64_t i = 0; i < (*source)->batches(); ++i)
+        epochs[epoch].insert(Values((*source)->Get(epoch, i)->input.ids));
     }
     EXPECT_EQ(epochs[0] == epochs[1], is_static);
   }
@@ -162,11 +167,13 @@ TEST(PackMasked, RowsPointAtTheHiddenTokens) {
   ASSERT_TRUE(source.ok());
   const auto batch = (*source)->Get(0, 0);
   ASSERT_TRUE(batch.ok());
-  const auto ids = Values(batch->input.ids), rows = Values(batch->input.rows), targets = Values(batch->targets);
+  const auto ids = Values(batch->input.ids), rows = Values(batch->input.rows),
+             targets = Values(batch->targets);
   EXPECT_EQ(static_cast<int64_t>(rows.size()), batch->target_count);
   EXPECT_EQ(rows.size(), targets.size());
   const auto masks = std::count(ids.begin(), ids.end(), kMaskId);
-  const auto hit = std::count_if(rows.begin(), rows.end(), [&](int32_t row) { return ids[row] == kMaskId; });
+  const auto hit =
+      std::count_if(rows.begin(), rows.end(), [&](int32_t row) { return ids[row] == kMaskId; });
   EXPECT_EQ(masks, hit);
   for (int64_t b = 0; b < 4; ++b) {
     EXPECT_EQ(ids[b * 32], kCls);
@@ -242,7 +249,9 @@ TEST(PairSentences, HalfOfThePairsFollowAndTheRestComeFromElsewhere) {
       ASSERT_FALSE(first.empty());
       ASSERT_FALSE(second.empty());
       const auto most = [](const std::map<int32_t, int>& counts) {
-        return std::max_element(counts.begin(), counts.end(), [](auto& a, auto& b) { return a.second < b.second; })->first;
+        return std::max_element(counts.begin(), counts.end(),
+                                [](auto& a, auto& b) { return a.second < b.second; })
+            ->first;
       };
       const int32_t label = batch->next_sentence.i32()[b];
       EXPECT_EQ(label == 0, most(first) == most(second));

@@ -21,7 +21,8 @@ using Strings = std::vector<std::string>;
 TEST(ReadDocuments, CutsATextAtItsSeparator) {
   SourceSpec spec;
   spec.separator = "<|end|>";
-  EXPECT_EQ(Texts(ReadDocuments("one<|end|>two\nlines<|end|>", spec, {})), (Strings{"one", "two\nlines", ""}));
+  EXPECT_EQ(Texts(ReadDocuments("one<|end|>two\nlines<|end|>", spec, {})),
+            (Strings{"one", "two\nlines", ""}));
   spec.separator.clear();
   EXPECT_EQ(Texts(ReadDocuments("a<|end|>b", spec, {})), (Strings{"a<|end|>b"}));
 }
@@ -35,7 +36,8 @@ TEST(ReadDocuments, TakesEachLineWithoutItsLineBreak) {
 TEST(ReadDocuments, FiltersJsonLinesByNumbersAndTexts) {
   SourceSpec spec;
   spec.format = DataFormat::kJsonl;
-  spec.filters = {{"easy", 0.9, std::nullopt, std::nullopt}, {"lang", std::nullopt, std::nullopt, "en"}};
+  spec.filters = {{"easy", 0.9, std::nullopt, std::nullopt},
+                  {"lang", std::nullopt, std::nullopt, "en"}};
   const char* lines =
       "{\"text\":\"kept\",\"easy\":0.95,\"lang\":\"en\"}\n"
       "{\"text\":\"hard\",\"easy\":0.5,\"lang\":\"en\"}\n"
@@ -48,9 +50,11 @@ TEST(ReadDocuments, ATemplateGivesOneTextForEachItemOfItsList) {
   SourceSpec spec;
   spec.format = DataFormat::kJsonl;
   spec.text_template = "Q: {q}\nA: {a}";
-  EXPECT_EQ(Texts(ReadDocuments("{\"q\":[\"x\",\"y\"],\"a\":\"z\"}", spec, {})), (Strings{"Q: x\nA: z", "Q: y\nA: z"}));
+  EXPECT_EQ(Texts(ReadDocuments("{\"q\":[\"x\",\"y\"],\"a\":\"z\"}", spec, {})),
+            (Strings{"Q: x\nA: z", "Q: y\nA: z"}));
   spec.text_template = "{missing}";
-  EXPECT_EQ(Texts(ReadDocuments("{\"q\":1}", spec, {})), (Strings{"error: line 1: there is no field 'missing'"}));
+  EXPECT_EQ(Texts(ReadDocuments("{\"q\":1}", spec, {})),
+            (Strings{"error: line 1: there is no field 'missing'"}));
 }
 
 TEST(ReadDocuments, TurnsOfADialogueAlternateBetweenSpeakers) {
@@ -66,8 +70,8 @@ TEST(ReadDocuments, CsvCellsMayHoldQuotesCommasAndLineBreaks) {
   SourceSpec spec;
   spec.format = DataFormat::kCsv;
   spec.label = "label";
-  const auto documents =
-      ReadDocuments("text,label\r\n\"a, \"\"b\"\"\nc\",good\nplain,0\n", spec, Strings{"bad", "good"});
+  const auto documents = ReadDocuments("text,label\r\n\"a, \"\"b\"\"\nc\",good\nplain,0\n", spec,
+                                       Strings{"bad", "good"});
   ASSERT_TRUE(documents.ok()) << documents.status().message();
   EXPECT_EQ(Texts(documents), (Strings{"a, \"b\"\nc", "plain"}));
   EXPECT_EQ((*documents)[0].label, 1);
@@ -78,7 +82,8 @@ TEST(ReadDocuments, AnUnclosedQuoteAndARaggedRowAreErrors) {
   SourceSpec spec;
   spec.format = DataFormat::kCsv;
   EXPECT_FALSE(ReadDocuments("text\n\"open", spec, {}).ok());
-  EXPECT_EQ(Texts(ReadDocuments("text\na,b\n", spec, {})), (Strings{"error: row 2: 2 cells where there are 1 columns"}));
+  EXPECT_EQ(Texts(ReadDocuments("text\na,b\n", spec, {})),
+            (Strings{"error: row 2: 2 cells where there are 1 columns"}));
 }
 
 TEST(ReadDocuments, TsvTakesQuotesAsTheyAre) {
@@ -97,7 +102,8 @@ TEST(ReadDocuments, AnUnknownLabelIsAnErrorThatNamesLineAndLabel) {
   spec.columns = {"text", "label"};
   spec.label = "label";
   for (const char* label : {"2", "-1", "great", "1x", ""}) {
-    const auto documents = ReadDocuments(StrCat("a\t0\nb\t", label, "\n"), spec, Strings{"bad", "good"});
+    const auto documents =
+        ReadDocuments(StrCat("a\t0\nb\t", label, "\n"), spec, Strings{"bad", "good"});
     ASSERT_FALSE(documents.ok()) << label;
     EXPECT_NE(documents.status().message().find("line 2"), std::string::npos);
     EXPECT_NE(documents.status().message().find(StrCat("'", label, "'")), std::string::npos);
@@ -127,7 +133,8 @@ TEST(CleanText, DropsWhatIsTooShortTooLongOrUnwanted) {
 
 TEST(Corpus, KeepsOneOfTextsThatDifferInCaseAndPunctuation) {
   Corpus corpus({}, 0, 0);
-  const auto counts = corpus.Add({{"Hello, world!", -1}, {"hello world", -1}, {"hello moon", -1}}, 0, std::nullopt);
+  const auto counts =
+      corpus.Add({{"Hello, world!", -1}, {"hello world", -1}, {"hello moon", -1}}, 0, std::nullopt);
   EXPECT_EQ(counts.duplicate, 1);
   EXPECT_EQ(corpus.part(DataSplit::kTrain).documents.size(), 2u);
   EXPECT_EQ(corpus.part(DataSplit::kTrain).documents[0].text, "Hello, world!");
@@ -137,7 +144,8 @@ TEST(Corpus, NoTrainingTextStandsInAHeldOutSet) {
   Corpus corpus({}, 0, 0);
   corpus.Add({{"held out", 0}, {"held out", 1}}, 0, DataSplit::kTest);
   corpus.Add({{"Held-out.", 0}, {"new", 1}}, 1, DataSplit::kTrain);
-  EXPECT_EQ(corpus.part(DataSplit::kTest).documents.size(), 2u);  // a given set keeps its repetitions
+  EXPECT_EQ(corpus.part(DataSplit::kTest).documents.size(),
+            2u);  // a given set keeps its repetitions
   ASSERT_EQ(corpus.part(DataSplit::kTrain).documents.size(), 1u);
   EXPECT_EQ(corpus.part(DataSplit::kTrain).documents[0].text, "new");
   EXPECT_EQ(corpus.part(DataSplit::kTrain).sources[0], 1);

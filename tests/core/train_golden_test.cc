@@ -1,4 +1,5 @@
-// Gradients and ten optimizer steps against PyTorch, from the files that tests/golden/README.md describes.
+// Gradients and ten optimizer steps against PyTorch, from the files that tests/golden/README.md
+// describes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,7 +18,9 @@ namespace {
 
 constexpr const char* kModels[] = {"bert-masked-lm", "gpt2", "llama"};
 
-std::string Golden(const std::string& path) { return std::string(SOTTO_SOURCE_DIR) + "/tests/golden/" + path; }
+std::string Golden(const std::string& path) {
+  return std::string(SOTTO_SOURCE_DIR) + "/tests/golden/" + path;
+}
 
 TensorSource OpenTensors(const std::string& path) {
   TensorSource source;
@@ -69,19 +72,22 @@ Example MakeExample(Tensor ids, Tensor mask, Tensor types, const Tensor& labels,
 std::vector<Example> Batches(const std::string& name) {
   TensorSource source = OpenTensors("training/" + name + ".safetensors");
   const bool decoder = name != "bert-masked-lm";
-  const Tensor ids = *source.Take("input_ids"), mask = *source.Take("attention_mask"), labels = *source.Take("labels");
+  const Tensor ids = *source.Take("input_ids"), mask = *source.Take("attention_mask"),
+               labels = *source.Take("labels");
   const Tensor types = decoder ? Tensor() : *source.Take("token_type_ids");
   std::vector<Example> batches;
   const Shape shape({ids.dim(1), ids.dim(2)});
   for (int64_t i = 0; i < ids.dim(0); ++i) {
-    batches.push_back(MakeExample(ids.Slice(i, i + 1).Reshaped(shape), mask.Slice(i, i + 1).Reshaped(shape),
+    batches.push_back(MakeExample(ids.Slice(i, i + 1).Reshaped(shape),
+                                  mask.Slice(i, i + 1).Reshaped(shape),
                                   types ? types.Slice(i, i + 1).Reshaped(shape) : Tensor(),
                                   labels.Slice(i, i + 1).Reshaped(shape), decoder));
   }
   return batches;
 }
 
-double Backward(Arena& arena, const Model& model, const Example& example, float smoothing, double weight) {
+double Backward(Arena& arena, const Model& model, const Example& example, float smoothing,
+                double weight) {
   Context ctx(&arena);
   Tape tape;
   ctx.set_tape(&tape);
@@ -101,9 +107,9 @@ TEST_P(TrainGolden, EveryParametersGradientIsPyTorchs) {
   const bool decoder = name != "bert-masked-lm";
   auto model = LoadModel(name);
   TensorSource golden = OpenTensors("models/" + name + "/gradients.safetensors");
-  const Example example =
-      MakeExample(*golden.Take("input_ids"), *golden.Take("attention_mask"),
-                  decoder ? Tensor() : *golden.Take("token_type_ids"), *golden.Take("labels"), decoder);
+  const Example example = MakeExample(*golden.Take("input_ids"), *golden.Take("attention_mask"),
+                                      decoder ? Tensor() : *golden.Take("token_type_ids"),
+                                      *golden.Take("labels"), decoder);
   Arena arena;
   const double loss = Backward(arena, *model, example, 0, 1);
   EXPECT_NEAR(loss, golden.TakeF32("loss")->f32()[0], 1e-4);
@@ -146,7 +152,9 @@ TEST_P(TrainGolden, TenStepsOfEachOptimizerGiveItsLossesAndWeights) {
     ASSERT_TRUE(optimizer.ok());
     Arena arena;
     for (size_t i = 0; i < batches.size(); ++i) {
-      EXPECT_NEAR(Backward(arena, *model, batches[i], 0, 1), expected["losses"].items()[i].as_number(), 1e-3) << i;
+      EXPECT_NEAR(Backward(arena, *model, batches[i], 0, 1),
+                  expected["losses"].items()[i].as_number(), 1e-3)
+          << i;
       const double norm = optimizer->GradientNorm(nullptr);
       EXPECT_NEAR(norm, expected["gradient_norms"].items()[i].as_number(), 3e-3) << i;
       optimizer->Step(expected["learning_rates"].items()[i].as_number(),
@@ -172,8 +180,9 @@ TEST_P(TrainGolden, LabelSmoothingAndAccumulationOverAllLabelsAgree) {
   auto model = LoadModel(name);
   Arena arena;
   const Json& smoothed = golden["label_smoothing"];
-  EXPECT_NEAR(Backward(arena, *model, batches[0], static_cast<float>(smoothed["smoothing"].as_number()), 1),
-              smoothed["loss_of_batch_0"].as_number(), 1e-4);
+  EXPECT_NEAR(
+      Backward(arena, *model, batches[0], static_cast<float>(smoothed["smoothing"].as_number()), 1),
+      smoothed["loss_of_batch_0"].as_number(), 1e-4);
   for (const Parameter& p : model->parameters().all()) p.tensor->grad_slot()->grad = {};
 
   const Json& accumulation = golden["accumulation"];

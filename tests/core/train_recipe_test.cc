@@ -16,7 +16,8 @@ Result<Recipe> Parse(const std::string& text) {
 }
 
 std::string With(const std::string& members) {
-  return R"({"task": "masked-lm", "data": [{"path": "a.txt"}], "training": {"max_steps": 10)" + members + "}}";
+  return R"({"task": "masked-lm", "data": [{"path": "a.txt"}], "training": {"max_steps": 10)" +
+         members + "}}";
 }
 
 TEST(ParseRecipe, FillsWhatIsNotSaidWithDefaults) {
@@ -30,7 +31,8 @@ TEST(ParseRecipe, FillsWhatIsNotSaidWithDefaults) {
 }
 
 TEST(ParseRecipe, ReadsEverythingThatARecipeCanSay) {
-  const auto recipe = Parse(With(R"(, "accumulation": 4, "seed": 9, "dropout": 0.1, "label_smoothing": 0.05,
+  const auto recipe =
+      Parse(With(R"(, "accumulation": 4, "seed": 9, "dropout": 0.1, "label_smoothing": 0.05,
       "optimizer": {"type": "sgd", "lr": 0.5, "momentum": 0.8, "weight_decay": 0},
       "schedule": {"type": "cosine", "warmup": 0.1, "floor": 0.2},
       "masking": {"type": "static", "share": 0.2}, "keep_best": true,
@@ -55,33 +57,41 @@ TEST(ParseRecipe, NamesTheKeyThatItDoesNotKnow) {
       {With(R"(, "schedule": {"kind": "cosine"})"), "kind"},
       {With(R"(, "phases": [{"share": 1, "steps": 3}])"), "steps"},
       {With(R"(, "phases": [{"share": 1, "upsample": {"b.txt": 3}}])"), "b.txt"},
-      {R"({"task": "masked-lm", "data": [{"path": "a", "weight": 2}], "training": {"max_steps": 1}})", "weight"},
-      {R"({"task": "masked-lm", "data": [{"path": "a"}], "training": {"max_steps": 1}, "extra": 1})", "extra"},
-      {R"({"task": "masked-lm", "data": [{"path": "a"}], "training": {"max_steps": 1}, "clean": {"case": 1}})", "case"},
+      {R"({"task": "masked-lm", "data": [{"path": "a", "weight": 2}], "training": {"max_steps": 1}})",
+       "weight"},
+      {R"({"task": "masked-lm", "data": [{"path": "a"}], "training": {"max_steps": 1}, "extra": 1})",
+       "extra"},
+      {R"({"task": "masked-lm", "data": [{"path": "a"}], "training": {"max_steps": 1}, "clean": {"case": 1}})",
+       "case"},
   };
   for (const auto& [text, key] : cases) {
     const auto recipe = Parse(text);
     ASSERT_FALSE(recipe.ok()) << text;
-    EXPECT_NE(recipe.status().message().find("'" + key + "'"), std::string::npos) << recipe.status().message();
+    EXPECT_NE(recipe.status().message().find("'" + key + "'"), std::string::npos)
+        << recipe.status().message();
   }
 }
 
 TEST(ParseRecipe, RefusesValuesThatMakeNoSense) {
   for (const char* members :
        {R"(, "batch_size": 0)", R"(, "dropout": 1.5)", R"(, "optimizer": {"type": "adam"})",
-        R"(, "optimizer": {"betas": [0.9]})", R"(, "optimizer": {"betas": [0.9, 1]})", R"(, "epochs": 2)",
-        R"(, "phases": [{"share": 0.5}])", R"(, "schedule": {"type": "step"})", R"(, "max_tokens": "many")",
-        R"(, "keep_best": 1)", R"(, "optimizer": 3)"}) {
+        R"(, "optimizer": {"betas": [0.9]})", R"(, "optimizer": {"betas": [0.9, 1]})",
+        R"(, "epochs": 2)", R"(, "phases": [{"share": 0.5}])", R"(, "schedule": {"type": "step"})",
+        R"(, "max_tokens": "many")", R"(, "keep_best": 1)", R"(, "optimizer": 3)"}) {
     EXPECT_FALSE(Parse(With(members)).ok()) << members;
   }
   EXPECT_FALSE(Parse(R"({"task": "masked-lm", "data": [], "training": {"max_steps": 1}})").ok());
-  EXPECT_FALSE(Parse(R"({"task": "text-classification", "data": [{"path": "a"}], "training": {"max_steps": 1}})").ok());
+  EXPECT_FALSE(
+      Parse(
+          R"({"task": "text-classification", "data": [{"path": "a"}], "training": {"max_steps": 1}})")
+          .ok());
   EXPECT_FALSE(Parse("[]").ok());
 }
 
 TEST(ParseRecipe, ReadsTheRecipesThatShip) {
-  for (const char* path : {"/models/sotto-write/recipe.json", "/models/sotto-sentiment/recipe-pretrain.json",
-                           "/models/sotto-sentiment/recipe.json"}) {
+  for (const char* path :
+       {"/models/sotto-write/recipe.json", "/models/sotto-sentiment/recipe-pretrain.json",
+        "/models/sotto-sentiment/recipe.json"}) {
     const auto text = ReadFile(std::string(SOTTO_SOURCE_DIR) + path);
     ASSERT_TRUE(text.ok()) << path;
     const auto recipe = Parse(*text);
@@ -90,7 +100,8 @@ TEST(ParseRecipe, ReadsTheRecipesThatShip) {
 }
 
 TEST(Overlay, ReplacesAddsAndRemoves) {
-  const Json base = *Json::Parse(R"({"a": 1, "b": 2, "c": 3})"), changes = *Json::Parse(R"({"b": 5, "c": null, "d": 6})");
+  const Json base = *Json::Parse(R"({"a": 1, "b": 2, "c": 3})"),
+             changes = *Json::Parse(R"({"b": 5, "c": null, "d": 6})");
   EXPECT_EQ(Overlay(base, changes).Dump(), R"({"a":1,"b":5,"d":6})");
 }
 

@@ -15,19 +15,22 @@ namespace {
 class RunRecipe : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = StrCat(testing::TempDir(), "sotto-run-", testing::UnitTest::GetInstance()->current_test_info()->name());
+    folder_ = StrCat(testing::TempDir(), "sotto-run-",
+                     testing::UnitTest::GetInstance()->current_test_info()->name());
     ASSERT_TRUE(MakeFolder(folder_).ok());
     for (const char* run : {"a", "b", "tuned"}) {
-      for (const char* file : {"checkpoint.safetensors", "curve.jsonl", "tokenizer.json", "tokenizer_config.json",
-                               "config.json", "model.safetensors", "generation_config.json"}) {
+      for (const char* file :
+           {"checkpoint.safetensors", "curve.jsonl", "tokenizer.json", "tokenizer_config.json",
+            "config.json", "model.safetensors", "generation_config.json"}) {
         std::remove(StrCat(folder_, "/", run, "/", file).c_str());
       }
     }
     std::string texts, classes = "text\tlabel\n";
     for (int i = 0; i < 150; ++i) {
       const bool good = i % 2 == 0;
-      const std::string text = StrCat("the ", i % 7 < 3 ? "old" : "new", " film number ", i, " is ",
-                                      good ? "good and happy" : "bad and sad", " for the ", i % 5, " people");
+      const std::string text =
+          StrCat("the ", i % 7 < 3 ? "old" : "new", " film number ", i, " is ",
+                 good ? "good and happy" : "bad and sad", " for the ", i % 5, " people");
       texts += text + "\n";
       classes += StrCat(text, "\t", good ? "good" : "bad", "\n");
     }
@@ -37,7 +40,8 @@ class RunRecipe : public testing::Test {
 
   std::string Recipe(const std::string& name, const std::string& text) {
     std::string filled = text;
-    for (size_t at = filled.find('@'); at != std::string::npos; at = filled.find('@')) filled.replace(at, 1, folder_);
+    for (size_t at = filled.find('@'); at != std::string::npos; at = filled.find('@'))
+      filled.replace(at, 1, folder_);
     const std::string path = StrCat(folder_, "/", name, ".json");
     EXPECT_TRUE(WriteFile(path, filled).ok());
     return path;
@@ -56,7 +60,8 @@ class RunRecipe : public testing::Test {
     return Recipe("bert-" + task, StrCat(R"({"task": ")", task, R"(",
       "data": [{"path": "@/classes.tsv", "format": "tsv", "label": "label"}], "split": {"validation": 0.1, "test": 0.3},
       "training": {"max_tokens": 32, "batch_size": 8, "epochs": 15, "clip": 1,
-                   "optimizer": {"lr": 0.003}, "schedule": {"type": "linear", "warmup": 0.1}}, )", more, "}"));
+                   "optimizer": {"lr": 0.003}, "schedule": {"type": "linear", "warmup": 0.1}}, )",
+                                         more, "}"));
   }
 
   std::string folder_;
@@ -67,7 +72,8 @@ class RunRecipe : public testing::Test {
   };
 };
 
-constexpr const char* kBertParts = R"("labels": ["bad", "good"], "tokenizer": {"type": "wordpiece", "vocab_size": 200},
+constexpr const char* kBertParts =
+    R"("labels": ["bad", "good"], "tokenizer": {"type": "wordpiece", "vocab_size": 200},
   "model": {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
             "intermediate_size": 64, "max_position_embeddings": 32})";
 
@@ -75,8 +81,9 @@ TEST_F(RunRecipe, WritesAModelFolderAndACurve) {
   const std::string out = folder_ + "/a";
   const Status status = TrainCommand(GptRecipe(), out, nullptr, progress_);
   ASSERT_TRUE(status.ok()) << status.message();
-  for (const char* file : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-                           "generation_config.json", "curve.jsonl", "checkpoint.safetensors"}) {
+  for (const char* file :
+       {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "generation_config.json", "curve.jsonl", "checkpoint.safetensors"}) {
     EXPECT_TRUE(FileExists(StrCat(out, "/", file))) << file;
   }
   const std::string curve = *ReadFile(out + "/curve.jsonl");
@@ -93,13 +100,16 @@ TEST_F(RunRecipe, ARunThatWasInterruptedEndsAsOneThatWasNot) {
   const std::string recipe = GptRecipe();
   ASSERT_TRUE(TrainCommand(recipe, folder_ + "/a", nullptr, progress_).ok());
   int steps = 0;
-  const Status stopped = TrainCommand(recipe, folder_ + "/b", nullptr, [&](const std::string& line) {
-    return !line.starts_with("step ") || ++steps < 3;  // at step 12, between two checkpoints
-  });
+  const Status stopped =
+      TrainCommand(recipe, folder_ + "/b", nullptr, [&](const std::string& line) {
+        return !line.starts_with("step ") || ++steps < 3;  // at step 12, between two checkpoints
+      });
   EXPECT_EQ(stopped.code(), StatusCode::kCancelled);
   ASSERT_TRUE(TrainCommand(recipe, folder_ + "/b", nullptr, progress_).ok());
-  EXPECT_EQ(*ReadFile(folder_ + "/a/model.safetensors"), *ReadFile(folder_ + "/b/model.safetensors"));
-  EXPECT_EQ(*ReadFile(folder_ + "/a/checkpoint.safetensors"), *ReadFile(folder_ + "/b/checkpoint.safetensors"));
+  EXPECT_EQ(*ReadFile(folder_ + "/a/model.safetensors"),
+            *ReadFile(folder_ + "/b/model.safetensors"));
+  EXPECT_EQ(*ReadFile(folder_ + "/a/checkpoint.safetensors"),
+            *ReadFile(folder_ + "/b/checkpoint.safetensors"));
 }
 
 TEST_F(RunRecipe, ACheckpointOfAnotherRecipeIsRefused) {
@@ -114,10 +124,12 @@ TEST_F(RunRecipe, ACheckpointOfAnotherRecipeIsRefused) {
 }
 
 TEST_F(RunRecipe, PreTrainingThenFineTuningLearnsToClassify) {
-  Status status = TrainCommand(BertRecipe("masked-lm", kBertParts), folder_ + "/a", nullptr, progress_);
+  Status status =
+      TrainCommand(BertRecipe("masked-lm", kBertParts), folder_ + "/a", nullptr, progress_);
   ASSERT_TRUE(status.ok()) << status.message();
   const std::string tune =
-      BertRecipe("text-classification", R"("labels": ["bad", "good"], "init_from": "@/a", "export": {"dtype": "q8"})");
+      BertRecipe("text-classification",
+                 R"("labels": ["bad", "good"], "init_from": "@/a", "export": {"dtype": "q8"})");
   status = TrainCommand(tune, folder_ + "/tuned", nullptr, progress_);
   ASSERT_TRUE(status.ok()) << status.message();
   const Json config = *Json::Parse(*ReadFile(folder_ + "/tuned/config.json"));
@@ -131,15 +143,18 @@ TEST_F(RunRecipe, PreTrainingThenFineTuningLearnsToClassify) {
 
 TEST_F(RunRecipe, TrainsSentencePairs) {
   std::string texts;
-  for (int d = 0; d < 30; ++d) texts += StrCat("Cat ", d, " ran. Cat ", d, " sat. Cat ", d, " slept. The end of ", d, ".\n");
+  for (int d = 0; d < 30; ++d)
+    texts += StrCat("Cat ", d, " ran. Cat ", d, " sat. Cat ", d, " slept. The end of ", d, ".\n");
   ASSERT_TRUE(WriteFile(folder_ + "/texts.txt", texts).ok());
   const std::string recipe = Recipe("pairs", StrCat(R"({"task": "next-sentence",
     "data": [{"path": "@/texts.txt", "format": "lines"}], "split": {"validation": 0.2},
-    "training": {"max_tokens": 32, "batch_size": 8, "max_steps": 6, "optimizer": {"lr": 0.001}}, )", kBertParts, "}"));
+    "training": {"max_tokens": 32, "batch_size": 8, "max_steps": 6, "optimizer": {"lr": 0.001}}, )",
+                                                    kBertParts, "}"));
   const Status status = TrainCommand(recipe, folder_ + "/a", nullptr, progress_);
   ASSERT_TRUE(status.ok()) << status.message();
-  EXPECT_EQ((*Json::Parse(*ReadFile(folder_ + "/a/config.json")))["architectures"].items()[0].as_string(),
-            "BertForPreTraining");
+  EXPECT_EQ(
+      (*Json::Parse(*ReadFile(folder_ + "/a/config.json")))["architectures"].items()[0].as_string(),
+      "BertForPreTraining");
 }
 
 TEST_F(RunRecipe, SaysWhichFileIsMissingAndWhereItComesFrom) {

@@ -94,7 +94,8 @@ double StepOnce(Trainer& trainer) {
 // A deep copy, as a checkpoint file would hold.
 TrainState Frozen(const Trainer& trainer) {
   TrainState state = trainer.State();
-  for (auto& [name, tensor] : state.tensors) tensor = *Tensor::FromFloats(tensor.shape(), tensor.floats());
+  for (auto& [name, tensor] : state.tensors)
+    tensor = *Tensor::FromFloats(tensor.shape(), tensor.floats());
   return state;
 }
 
@@ -102,14 +103,15 @@ void ExpectSameWeights(Trainer& a, Trainer& b) {
   const auto& pa = a.model().parameters().all();
   const auto& pb = b.model().parameters().all();
   for (size_t i = 0; i < pa.size(); ++i) {
-    EXPECT_EQ(0, std::memcmp(pa[i].tensor->data(), pb[i].tensor->data(), pa[i].tensor->bytes())) << pa[i].name;
+    EXPECT_EQ(0, std::memcmp(pa[i].tensor->data(), pb[i].tensor->data(), pa[i].tensor->bytes()))
+        << pa[i].name;
   }
 }
 
 class TrainerOf : public testing::TestWithParam<TrainTask> {};
 INSTANTIATE_TEST_SUITE_P(Tasks, TrainerOf,
-                         testing::Values(TrainTask::kCausalLM, TrainTask::kMaskedLM, TrainTask::kNextSentence,
-                                         TrainTask::kClassification));
+                         testing::Values(TrainTask::kCausalLM, TrainTask::kMaskedLM,
+                                         TrainTask::kNextSentence, TrainTask::kClassification));
 
 TEST_P(TrainerOf, LearnsWhatCanBeLearned) {
   // What is hidden is learned from few tokens a step: that takes longer.
@@ -162,7 +164,8 @@ TEST(Trainer, AnotherSeedIsAnotherRun) {
 }
 
 TEST(Trainer, ReportsEpochPhaseAndRate) {
-  const TrainOptions options = Options(TrainTask::kClassification, 20);  // 15 batches an epoch, 2 a step
+  const TrainOptions options =
+      Options(TrainTask::kClassification, 20);  // 15 batches an epoch, 2 a step
   auto trainer = MakeTrainer(options);
   StepReport report;
   for (int i = 0; i < 10; ++i) report = *trainer->Step();
@@ -208,7 +211,8 @@ TEST(Trainer, StopsAfterPatienceAndKeepsTheBestWeights) {
 }
 
 TEST(Trainer, RefusesAStateOfAnotherModel) {
-  auto a = MakeTrainer(Options(TrainTask::kCausalLM, 4)), b = MakeTrainer(Options(TrainTask::kMaskedLM, 4));
+  auto a = MakeTrainer(Options(TrainTask::kCausalLM, 4)),
+       b = MakeTrainer(Options(TrainTask::kMaskedLM, 4));
   EXPECT_FALSE(a->Restore(Frozen(*b)).ok());
   TrainState torn = Frozen(*a);
   torn.tensors.pop_back();
