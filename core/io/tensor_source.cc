@@ -14,7 +14,7 @@ Status WrongShape(const TensorInfo& info, const Shape& wanted) {
 
 }  // namespace
 
-Status TensorSource::Insert(Entry entry) {
+Status TensorSource::Insert(Entry&& entry) {
   const std::string name = entry.info.name;
   const auto [at, added] = entries_.try_emplace(name, std::move(entry));
   if (added) return OkStatus();
@@ -22,13 +22,15 @@ Status TensorSource::Insert(Entry entry) {
                             at->second.file.empty() ? "" : StrCat(", first in ", at->second.file)));
 }
 
-Status TensorSource::AddSafetensors(std::string_view bytes, std::shared_ptr<const void> owner,
+Status TensorSource::AddSafetensors(std::string_view bytes,
+                                    const std::shared_ptr<const void>& owner,
                                     std::string_view file_name) {
-  return AddArriving(bytes, bytes.size(), 0, std::move(owner), file_name);
+  return AddArriving(bytes, bytes.size(), 0, owner, file_name);
 }
 
 Status TensorSource::AddArriving(std::string_view bytes, size_t arrived, size_t readable_after,
-                                 std::shared_ptr<const void> owner, std::string_view file_name) {
+                                 const std::shared_ptr<const void>& owner,
+                                 std::string_view file_name) {
   const auto header = SafetensorsHeader::Parse(bytes.substr(0, arrived), bytes.size());
   if (!header.ok()) return file_name.empty() ? header.status() : header.status().In(file_name);
   for (const TensorInfo& info : header->tensors()) {

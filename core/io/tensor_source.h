@@ -21,14 +21,14 @@ class TensorSource {
  public:
   // Adds the tensors of a safetensors file, of which only the header is read now. `owner` keeps the
   // bytes alive (null: the caller promises that they outlive every tensor).
-  Status AddSafetensors(std::string_view bytes, std::shared_ptr<const void> owner,
+  Status AddSafetensors(std::string_view bytes, const std::shared_ptr<const void>& owner,
                         std::string_view file_name = "");
   // The same where `bytes` is the place of the whole file, of which the first `arrived` are there.
   // The data must be there when it is taken. Kernels read up to kAlignment bytes past a tensor's
   // end: a tensor with fewer bytes behind it is copied, unless `readable_after` more follow the
   // file.
   Status AddArriving(std::string_view bytes, size_t arrived, size_t readable_after,
-                     std::shared_ptr<const void> owner, std::string_view file_name = "");
+                     const std::shared_ptr<const void>& owner, std::string_view file_name = "");
   // A tensor that is in memory already.
   Status Add(std::string name, Tensor tensor);
   // Whether every tensor of a sharded model is in the file that its index names, and no other one
@@ -60,7 +60,7 @@ class TensorSource {
     Tensor tensor;  // of Add
     bool taken = false;
   };
-  Status Insert(Entry entry);
+  Status Insert(Entry&& entry);
 
   std::map<std::string, Entry, std::less<>> entries_;
   Metadata metadata_;

@@ -72,7 +72,8 @@ struct BertLayer {
     output.Declare(list, at + "output.dense", c.hidden, c.intermediate);
     output_norm.Declare(list, at + "output.LayerNorm", c.hidden);
     attention.heads = attention.kv_heads = c.heads;
-    attention.scale = 1 / std::sqrt(static_cast<float>(c.hidden / c.heads));
+    const int64_t head_dim = c.hidden / c.heads;
+    attention.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     activation = c.activation;
   }
 

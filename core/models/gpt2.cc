@@ -51,7 +51,8 @@ struct Gpt2Layer {
     activation = c.activation;
     attention.heads = attention.kv_heads = c.heads;
     attention.causal = true;
-    if (c.scale_scores) attention.scale = 1 / std::sqrt(static_cast<float>(c.hidden / c.heads));
+    const int64_t head_dim = c.hidden / c.heads;
+    if (c.scale_scores) attention.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     if (c.scale_by_layer) attention.scale /= static_cast<float>(index + 1);
   }
 

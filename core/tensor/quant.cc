@@ -64,7 +64,7 @@ Result<Tensor> PackQ8(const Q8Rows& rows) {
   uint8_t* bytes = static_cast<uint8_t*>(packed.data());
   for (int64_t r = 0; r < layout.n; ++r) {
     for (int64_t c = 0; c < layout.k; ++c) {
-      const int value = values[r * layout.k + c];
+      const int value = static_cast<int>(values[r * layout.k + c]);
       if (value < -kQ8Max || value > kQ8Max) {
         return InvalidFile(StrCat("an 8-bit weight is ", value, "; values lie in -63..63"));
       }

@@ -43,7 +43,7 @@ class PackedSource : public BatchSource {
   PackedSource(const TokenizedDocuments& documents, const SpecialIds& special,
                const BatchOptions& options, const MaskOptions* mask)
       : special_(special), options_(options), masked_(mask != nullptr) {
-    if (masked_) mask_ = *mask;
+    if (mask != nullptr) mask_ = *mask;
     const int32_t separator = masked_ ? special.sep : special.separator;
     for (const int64_t i : Upsampled(documents, options, true)) {
       const auto ids = documents.document(i);
@@ -144,7 +144,7 @@ class PaddedSource : public BatchSource {
         options_(options),
         pairs_(pairs),
         masked_(mask != nullptr) {
-    if (masked_) mask_ = *mask;
+    if (mask != nullptr) mask_ = *mask;
   }
 
   int64_t batches() const override {
