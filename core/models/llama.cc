@@ -3,64 +3,17 @@
 #include <cmath>
 
 #include "core/models/architecture.h"
+#include "core/models/rotary.h"
 
 namespace sotto {
 namespace {
-
-constexpr double kPi = 3.14159265358979323846;
-
-// The rotary settings, in the manner of transformers 4 ("rope_theta", "rope_scaling") or 5
-// ("rope_parameters").
-Result<std::vector<float>> RotaryFrequencies(const Json& config, int64_t dim) {
-  const Json& v5 = config["rope_parameters"];
-  const Json& scaling = v5.is_object() ? v5 : config["rope_scaling"];
-  const Json& where = v5.is_object() && v5.has("rope_theta") ? v5 : config;
-  SOTTO_ASSIGN_OR_RETURN(const double theta, where.NumberOr("rope_theta", 10000.0));
-  if (!(theta > 0)) return InvalidFile("config.json: 'rope_theta' must be positive");
-  std::vector<float> frequencies(dim / 2);
-  for (int64_t i = 0; i < dim / 2; ++i) {
-    frequencies[i] = static_cast<float>(
-        1 / std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(dim)));
-  }
-  if (!scaling.is_object()) return frequencies;
-  SOTTO_ASSIGN_OR_RETURN(const std::string old_type, scaling.StringOr("type", "default"));
-  SOTTO_ASSIGN_OR_RETURN(const std::string type, scaling.StringOr("rope_type", old_type));
-  if (type == "default") return frequencies;
-  SOTTO_ASSIGN_OR_RETURN(const double factor, scaling.NumberAt("factor"));
-  if (!(factor >= 1)) return InvalidFile("config.json: the rotary 'factor' must be at least 1");
-  if (type == "linear") {
-    for (float& f : frequencies) f = static_cast<float>(f / factor);
-    return frequencies;
-  }
-  if (type != "llama3")
-    return Unsupported(StrCat("config.json: the rotary scaling '", type, "' is not implemented"));
-  // Llama 3.1: long waves slow down by the factor, short ones stay, those between are interpolated.
-  SOTTO_ASSIGN_OR_RETURN(const double low, scaling.NumberAt("low_freq_factor"));
-  SOTTO_ASSIGN_OR_RETURN(const double high, scaling.NumberAt("high_freq_factor"));
-  SOTTO_ASSIGN_OR_RETURN(const double context,
-                         scaling.NumberAt("original_max_position_embeddings"));
-  if (!(low > 0) || !(high > low) || !(context > 0))
-    return InvalidFile("config.json: the llama3 rotary factors make no sense");
-  for (float& f : frequencies) {
-    const double wave = 2 * kPi / f;
-    if (wave < context / high) continue;
-    const double slowed = f / factor;
-    if (wave > context / low) {
-      f = static_cast<float>(slowed);
-    } else {
-      const double smooth = (context / wave - low) / (high - low);
-      f = static_cast<float>((1 - smooth) * slowed + smooth * f);
-    }
-  }
-  return frequencies;
-}
 
 struct LlamaConfig {
   int64_t vocab, hidden, layers, heads, kv_heads, head_dim, intermediate, positions;
   Activation activation;
   float epsilon;
   bool attention_bias, mlp_bias, tied;
-  std::vector<float> frequencies;
+  RotaryPositions rotary;
 
   static Result<LlamaConfig> Read(const Json& json) {
     LlamaConfig c;
@@ -85,7 +38,7 @@ struct LlamaConfig {
       return InvalidFile("config.json: 'num_key_value_heads' does not divide the heads");
     if (c.head_dim % 2 != 0)
       return InvalidFile("config.json: rotary positions need an even head size");
-    SOTTO_ASSIGN_OR_RETURN(c.frequencies, RotaryFrequencies(json, c.head_dim));
+    SOTTO_ASSIGN_OR_RETURN(c.rotary, RotaryPositions::Read(json, c.head_dim));
     return c;
   }
 };
@@ -134,8 +87,7 @@ struct LlamaLayer {
 
 class Llama final : public Model {
  public:
-  Llama(const LlamaConfig& c, Head head)
-      : layers_(c.layers), frequencies_(c.frequencies), tied_(c.tied) {
+  Llama(const LlamaConfig& c, Head head) : layers_(c.layers), rotary_(c.rotary), tied_(c.tied) {
     head_ = head;
     base_prefix_ = "model.";
     vocab_size_ = c.vocab;
@@ -155,7 +107,7 @@ class Llama final : public Model {
     ModelOutput out;
     const Sequence s = ReadSequence(ctx, input, cache, max_positions_, /*counted_positions=*/true);
     if (!ctx.ok()) return out;
-    const nn::RotaryTables turn = nn::RotaryAngles(ctx, s.position_ids, frequencies_);
+    const nn::RotaryTables turn = rotary_.Tables(ctx, s);
     Tensor x = embed_tokens_(ctx, input.ids);
     nn::Observe(ctx, x);
     for (size_t i = 0; i < layers_.size(); ++i) {
@@ -182,7 +134,7 @@ class Llama final : public Model {
   nn::Embedding embed_tokens_;
   std::vector<LlamaLayer> layers_;
   nn::RmsNorm norm_;
-  std::vector<float> frequencies_;
+  RotaryPositions rotary_;
   Tensor lm_head_;
   bool tied_;
 };

@@ -26,6 +26,9 @@ enum class Head : uint8_t {
   kSequenceClassification,  // logits [batch, labels]
   kTokenClassification,     // logits [batch, tokens, labels]
   kQuestionAnswering,       // logits [batch, tokens, 2]: start and end
+  kMultipleChoice,          // logits [batch]: one a choice
+  kSeq2SeqLM,               // ForConditionalGeneration, MTModel: logits [batch, tokens, vocabulary]
+                            // of the decoder
 };
 
 struct ModelInput {
@@ -36,13 +39,19 @@ struct ModelInput {
                         // only where masked
   Tensor rows;  // int32 indices into [batch * tokens]: where a language-model head computes logits,
                 // which then are [rows, vocabulary]; empty: everywhere
+  // Encoder-decoders: `ids` and `attention_mask` [batch, source] are the encoder's.
+  Tensor decoder_ids;             // int32 [batch, tokens]
+  Tensor decoder_attention_mask;  // u8 [batch, past + tokens]; empty: all are real
+  Tensor encoder_states;  // [batch, source, hidden]: what the encoder gave, in place of `ids`. With
+                          // a cache that holds a past neither is read.
 };
 
 struct ModelOutput {
-  Tensor last_hidden_state;  // [batch, tokens, hidden]
-  Tensor pooler_output;      // [batch, hidden] where the architecture has a pooler
-  Tensor logits;             // as the head says
-  Tensor next_sentence;      // [batch, 2] of kPreTraining
+  Tensor last_hidden_state;          // [batch, tokens, hidden]
+  Tensor pooler_output;              // [batch, hidden] where the architecture has a pooler
+  Tensor logits;                     // as the head says
+  Tensor next_sentence;              // [batch, 2] of kPreTraining
+  Tensor encoder_last_hidden_state;  // [batch, source, hidden] of encoder-decoders, when it was run
 };
 
 class Model {
@@ -59,7 +68,9 @@ class Model {
   Head head() const { return head_; }
   int64_t vocab_size() const { return vocab_size_; }
   int64_t hidden_size() const { return hidden_size_; }
-  int64_t max_positions() const { return max_positions_; }
+  int64_t max_positions() const { return max_positions_; }  // 0: no limit
+  // Whether Forward reads `decoder_ids`.
+  bool is_encoder_decoder() const { return is_encoder_decoder_; }
   int64_t labels() const { return static_cast<int64_t>(id2label_.size()); }
   const std::vector<std::string>& id2label() const { return id2label_; }
   // The prefix of the backbone's tensor names, which a checkpoint of the bare model leaves out
@@ -72,6 +83,7 @@ class Model {
  protected:
   Json config_;
   Head head_ = Head::kNone;
+  bool is_encoder_decoder_ = false;
   int64_t vocab_size_ = 0, hidden_size_ = 0, max_positions_ = 0;
   std::vector<std::string> id2label_;
   std::string base_prefix_;

@@ -5,7 +5,52 @@
 
 namespace sotto {
 
-void KvCache::Truncate(int64_t length) { length_ = std::clamp<int64_t>(length, 0, length_); }
+bool KvCache::Truncate(int64_t length) {
+  length = std::clamp<int64_t>(length, 0, length_);
+  if (length == length_) return true;
+  for (Layer& layer : layers_) {
+    if (layer.states.empty()) continue;
+    if (length > 0) return false;
+    layer.states.clear();
+  }
+  length_ = length;
+  return true;
+}
+
+KvCache::Layer& KvCache::At(int layer) {
+  if (static_cast<int>(layers_.size()) <= layer) layers_.resize(layer + 1);
+  return layers_[layer];
+}
+
+KvCache::View& KvCache::Cross(int layer) { return At(layer).cross; }
+
+Tensor& KvCache::State(int layer, int slot) {
+  std::vector<Tensor>& states = At(layer).states;
+  if (static_cast<int>(states.size()) <= slot) states.resize(slot + 1);
+  return states[slot];
+}
+
+void KvCache::Reorder(Context& ctx, std::span<const int32_t> rows) {
+  const auto reorder = [&](Tensor& held) {
+    if (!held || !ctx.ok()) return;
+    Shape shape = held.shape();
+    shape.set_dim(0, static_cast<int64_t>(rows.size()));
+    Tensor next = ctx.New(shape, held.dtype());
+    if (!next) return;
+    const size_t row = held.bytes() / static_cast<size_t>(held.dim(0));
+    for (size_t b = 0; b < rows.size(); ++b) {
+      std::memcpy(static_cast<char*>(next.data()) + b * row,
+                  static_cast<const char*>(held.data()) + static_cast<size_t>(rows[b]) * row, row);
+    }
+    held = std::move(next);
+  };
+  for (Layer& layer : layers_) {
+    for (Tensor* held : {&layer.keys, &layer.values, &layer.cross.keys, &layer.cross.values}) {
+      reorder(*held);
+    }
+    for (Tensor& state : layer.states) reorder(state);
+  }
+}
 
 bool KvCache::Reserve(Context& ctx, Layer& layer, int64_t batch, int64_t tokens, int64_t width) {
   if (layer.keys && (layer.keys.dim(0) != batch || layer.keys.dim(2) != width)) {
@@ -31,8 +76,7 @@ bool KvCache::Reserve(Context& ctx, Layer& layer, int64_t batch, int64_t tokens,
 
 KvCache::View KvCache::Append(Context& ctx, int layer, const Tensor& k, const Tensor& v) {
   if (!ctx.ok()) return {};
-  if (static_cast<int>(layers_.size()) <= layer) layers_.resize(layer + 1);
-  Layer& held = layers_[layer];
+  Layer& held = At(layer);
   const int64_t batch = k.dim(0), fresh = k.dim(1), width = k.dim(2), total = length_ + fresh;
   if (!Reserve(ctx, held, batch, total, width)) return {};
   const int64_t capacity = held.keys.dim(1);
@@ -49,7 +93,11 @@ KvCache::View KvCache::Append(Context& ctx, int layer, const Tensor& k, const Te
 
 size_t KvCache::bytes() const {
   size_t sum = 0;
-  for (const Layer& layer : layers_) sum += layer.keys.bytes() + layer.values.bytes();
+  for (const Layer& layer : layers_) {
+    sum += layer.keys.bytes() + layer.values.bytes() + layer.cross.keys.bytes() +
+           layer.cross.values.bytes();
+    for (const Tensor& state : layer.states) sum += state.bytes();
+  }
   return sum;
 }
 

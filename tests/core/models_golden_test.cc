@@ -1,9 +1,11 @@
 // Every architecture and head against Hugging Face's own code, on the tiny models of
-// tests/golden/models.
+// tests/golden/models: each folder there is a case, and what its golden.safetensors holds is
+// compared.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -20,6 +22,27 @@ constexpr double kTolerance = 1e-4;
 
 std::string Folder(const std::string& name) {
   return std::string(SOTTO_SOURCE_DIR "/tests/golden/models/") + name;
+}
+
+// The models with a golden file that holds `key`, or with the file `name`.
+std::vector<std::string> ModelsWith(const std::string& file, const std::string& key = "") {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(Folder(""))) {
+    const std::string name = entry.path().filename().string();
+    Result<FileView> view = FileView::Open(StrCat(Folder(name), "/", file));
+    if (!view.ok()) continue;
+    TensorSource source;
+    if (source.AddSafetensors(view->bytes(), nullptr).ok() && (key.empty() || source.Has(key)))
+      names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string TestName(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 std::unique_ptr<Model> Open(const std::string& name, const LoadOptions& options = {}) {
@@ -66,13 +89,14 @@ void ExpectClose(const Tensor& actual, const Tensor& expected, const Tensor& mas
   }
 }
 
-class GoldenModel : public testing::TestWithParam<const char*> {};
+class GoldenModel : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
   const std::string name = GetParam();
   const std::unique_ptr<Model> model = Open(name);
   Golden golden(Folder(name) + "/golden.safetensors");
   for (const std::string side : {"right.", "left.", "single."}) {
+    if (!golden.Has(side + "input_ids")) continue;
     Arena arena;
     ThreadPool pool(2);
     Context ctx(&arena, &pool);
@@ -113,19 +137,10 @@ TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenModel,
-                         testing::Values("bert", "bert-masked-lm", "bert-next-sentence",
-                                         "bert-pretraining", "bert-question-answering",
-                                         "bert-sequence-classification",
-                                         "bert-token-classification", "gpt2", "gpt2-bare",
-                                         "gpt2-hub", "gpt2-scaled", "llama", "llama3"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, GoldenModel, testing::ValuesIn(ModelsWith("golden.safetensors")),
+                         TestName);
 
-class GoldenDecoder : public testing::TestWithParam<const char*> {};
+class GoldenDecoder : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenDecoder, GivesTheSameLogitsForACacheFedInPiecesOfAnySize) {
   const std::string name = GetParam();
@@ -133,7 +148,7 @@ TEST_P(GoldenDecoder, GivesTheSameLogitsForACacheFedInPiecesOfAnySize) {
   Golden golden(Folder(name) + "/golden.safetensors");
   const Tensor ids = golden["single.input_ids"], expected = golden["single.logits"];
   const int64_t tokens = ids.dim(1), vocab = expected.dim(2);
-  for (const int64_t piece : {1, 2, 5, 7, 23, 24}) {
+  for (const int64_t piece : {int64_t{1}, int64_t{2}, int64_t{5}, int64_t{7}, tokens - 1, tokens}) {
     Arena arena;
     Context ctx(&arena);
     KvCache cache;
@@ -157,6 +172,7 @@ TEST_P(GoldenDecoder, ContinuesGreedilyAsTheReferenceDoesWithPaddingOnTheLeft) {
   const std::string name = GetParam();
   const std::unique_ptr<Model> model = Open(name);
   Golden golden(Folder(name) + "/golden.safetensors");
+  if (!golden.Has("left.generated")) GTEST_SKIP() << "this architecture takes no padding";
   const Tensor expected = golden["left.generated"], prompt_mask = golden["left.attention_mask"];
   const int64_t batch = expected.dim(0), steps = expected.dim(1), prompt = prompt_mask.dim(1),
                 vocab = model->vocab_size();
@@ -187,14 +203,10 @@ TEST_P(GoldenDecoder, ContinuesGreedilyAsTheReferenceDoesWithPaddingOnTheLeft) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenDecoder,
-                         testing::Values("gpt2", "gpt2-hub", "gpt2-scaled", "llama", "llama3"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::ValuesIn(ModelsWith("golden.safetensors", "single.generated")),
+                         TestName);
 
-class GoldenGradients : public testing::TestWithParam<const char*> {};
+class GoldenGradients : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
   const std::string name = GetParam();
@@ -242,12 +254,8 @@ TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
   EXPECT_EQ(compared, stored);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenGradients, testing::Values("bert-masked-lm", "gpt2", "llama"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, GoldenGradients,
+                         testing::ValuesIn(ModelsWith("gradients.safetensors")), TestName);
 
 TEST(Models, AnUnknownArchitectureOrHeadIsAnErrorThatNamesIt) {
   const auto message = [](const char* config) {

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Makes the golden files: what the reference implementation answers on tiny random models.
 
-    python3 tests/golden/make_golden.py [SECTION ...]
+    python3 tests/golden/make_golden.py [SECTION or MODEL ...]
 
 needs PyTorch 2, Hugging Face transformers 5, tokenizers and safetensors; a setup without them runs the
 tests on the committed files. Everything is seeded and single-threaded, so a second run on the same
 machine writes the same bytes. What the files hold and how to compare is in README.md beside this.
 """
 import copy
+import importlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,6 +27,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
+
+from case import Case, labels
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE / "models"
@@ -52,34 +56,76 @@ LLAMA3 = dict(LLAMA, hidden_size=42, num_attention_heads=6, num_key_value_heads=
                                    high_freq_factor=4.0, original_max_position_embeddings=64))
 
 
-def labels(*names):
-  return dict(id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
+def save_sharded_f16(model, folder):
+  copy.deepcopy(model).half().save_pretrained(folder, max_shard_size="60kB")
 
 
-# folder: (class, config class, settings). How each is stored is in store_model.
-MODEL_TABLE = {
-    "bert-sequence-classification": ("BertForSequenceClassification", "BertConfig",
-                                     dict(BERT, **labels("negative", "neutral", "positive"))),
-    "bert-token-classification": ("BertForTokenClassification", "BertConfig",
-                                  dict(BERT, num_hidden_layers=1, **labels("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))),
-    "bert-question-answering": ("BertForQuestionAnswering", "BertConfig", dict(BERT, num_hidden_layers=1)),
-    "bert-masked-lm": ("BertForMaskedLM", "BertConfig", BERT),
-    "bert-next-sentence": ("BertForNextSentencePrediction", "BertConfig", dict(BERT, num_hidden_layers=1, hidden_act="relu")),
-    "bert-pretraining": ("BertForPreTraining", "BertConfig", dict(BERT, num_hidden_layers=1, hidden_act="gelu_new")),
-    "bert": ("BertModel", "BertConfig", dict(BERT, hidden_size=35, num_attention_heads=5, layer_norm_eps=1e-12)),
-    "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2),
-    "gpt2-scaled": ("GPT2LMHeadModel", "GPT2Config",
-                    dict(GPT2, n_embd=35, n_head=5, n_layer=3, n_inner=None, activation_function="gelu",
-                         scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False)),
-    "gpt2-hub": ("GPT2LMHeadModel", "GPT2Config", dict(GPT2, n_layer=1)),
-    "gpt2-bare": ("GPT2Model", "GPT2Config", dict(GPT2, n_layer=1, activation_function="relu")),
-    "llama": ("LlamaForCausalLM", "LlamaConfig", LLAMA),
-    "llama3": ("LlamaForCausalLM", "LlamaConfig", LLAMA3),
+def save_bf16(model, folder):
+  copy.deepcopy(model).bfloat16().save_pretrained(folder)
+
+
+def as_transformers_4(folder, config):
+  """config.json in the manner of transformers 4."""
+  config["torch_dtype"] = config.pop("dtype")
+  config["transformers_version"] = "4.40.0"
+
+
+def as_oldest_gpt2(folder, config):
+  """No "transformer." before the names, and the causal mask as a tensor."""
+  as_transformers_4(folder, config)
+  tensors = {k.removeprefix("transformer."): v for k, v in load_file(folder / "model.safetensors").items()}
+  n = config["n_positions"]
+  for layer in range(config["n_layer"]):
+    tensors[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(n, n)).view(1, 1, n, n)
+  save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def as_old_llama(folder, config):
+  as_transformers_4(folder, config)
+  config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+  config["rope_scaling"] = None
+  config["pretraining_tp"] = 1
+
+
+def bert(suffix, settings, **options):
+  return Case(f"Bert{suffix}", "BertConfig", settings, token_types=BERT["type_vocab_size"], **options)
+
+
+def gpt2(suffix, settings, **options):
+  return Case(f"GPT2{suffix}", "GPT2Config", settings, kind="decoder", **options)
+
+
+# By folder. A family of architectures has its cases in a file of its own: models_*.py.
+CASES = {
+    "bert-sequence-classification": bert("ForSequenceClassification", dict(BERT, **labels("negative", "neutral", "positive")),
+                                         adjust=as_transformers_4),
+    "bert-token-classification": bert("ForTokenClassification",
+                                      dict(BERT, num_hidden_layers=1, **labels("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))),
+    "bert-question-answering": bert("ForQuestionAnswering", dict(BERT, num_hidden_layers=1)),
+    "bert-masked-lm": bert("ForMaskedLM", BERT, gradients=True),
+    "bert-next-sentence": bert("ForNextSentencePrediction", dict(BERT, num_hidden_layers=1, hidden_act="relu")),
+    "bert-pretraining": bert("ForPreTraining", dict(BERT, num_hidden_layers=1, hidden_act="gelu_new")),
+    "bert": bert("Model", dict(BERT, hidden_size=35, num_attention_heads=5, layer_norm_eps=1e-12), probed=True),
+    "gpt2": gpt2("LMHeadModel", GPT2, probed=True, gradients=True),
+    "gpt2-scaled": gpt2("LMHeadModel", dict(GPT2, n_embd=35, n_head=5, n_layer=3, n_inner=None, activation_function="gelu",
+                                            scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False),
+                        save=save_sharded_f16),
+    "gpt2-hub": gpt2("LMHeadModel", dict(GPT2, n_layer=1), adjust=as_oldest_gpt2),
+    "gpt2-bare": gpt2("Model", dict(GPT2, n_layer=1, activation_function="relu"), generates=False),
+    "llama": Case("LlamaForCausalLM", "LlamaConfig", LLAMA, kind="decoder", probed=True, gradients=True, adjust=as_old_llama),
+    "llama3": Case("LlamaForCausalLM", "LlamaConfig", LLAMA3, kind="decoder", save=save_bf16),
 }
+for family in sorted(HERE.glob("models_*.py")):
+  CASES.update(importlib.import_module(family.stem).CASES)
 
 
 def generator(seed):
   return torch.Generator().manual_seed(seed)
+
+
+def seed_of(name):
+  """A seed that a case keeps whatever is added beside it."""
+  return zlib.crc32(name.encode())
 
 
 def randomize(model, seed):
@@ -118,39 +164,24 @@ def clean_config(folder):
   return path, config
 
 
-def store_model(name, model, folder):
+def store_model(case, model, folder):
   """Saves as save_pretrained does, in the variations that files on the Hub show."""
   if folder.exists():
     shutil.rmtree(folder)
-  if name == "gpt2-scaled":  # float16, in several files with an index
-    copy.deepcopy(model).half().save_pretrained(folder, max_shard_size="60kB")
-  elif name == "llama3":  # bfloat16
-    copy.deepcopy(model).bfloat16().save_pretrained(folder)
+  folder.mkdir()
+  if case.save:
+    case.save(model, folder)
   else:
     model.save_pretrained(folder)
-  generation = folder / "generation_config.json"
-  if generation.exists():
-    generation.unlink()
+  (folder / "generation_config.json").unlink(missing_ok=True)
   path, config = clean_config(folder)
-  if name == "gpt2-hub":  # the oldest checkpoints: no "transformer." before the names, and the causal mask as a tensor
-    tensors = {k.removeprefix("transformer."): v for k, v in load_file(folder / "model.safetensors").items()}
-    n = config["n_positions"]
-    for layer in range(config["n_layer"]):
-      tensors[f"h.{layer}.attn.bias"] = torch.tril(torch.ones(n, n)).view(1, 1, n, n)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-  if name in ("llama", "gpt2-hub", "bert-sequence-classification"):  # config.json in the manner of transformers 4
-    config["torch_dtype"] = config.pop("dtype")
-    config["transformers_version"] = "4.40.0"
-  if name == "llama":
-    rope = config.pop("rope_parameters")
-    config["rope_theta"] = rope["rope_theta"]
-    config["rope_scaling"] = None
-    config["pretraining_tp"] = 1
+  if case.adjust:
+    case.adjust(folder, config)
   write_json(path, config)
 
 
 def load_model(name, folder=None):
-  cls = getattr(transformers, MODEL_TABLE[name][0])
+  cls = getattr(transformers, CASES[name].model)
   model, info = cls.from_pretrained(folder or MODELS / name, attn_implementation="eager", dtype=torch.float32,
                                     output_loading_info=True)
   missing = [k for k in info["missing_keys"] if k != "lm_head.weight"]
@@ -240,31 +271,29 @@ def golden_tensors(tensors):
 
 
 def is_decoder(name):
-  return not name.startswith("bert")
+  return CASES[name].kind == "decoder"
 
 
 def make_model_outputs(name, model, seed):
   g = generator(seed)
-  golden = {}
-  decoder = is_decoder(name)
-  probed = name in ("bert", "gpt2", "llama")
-  for side in ("right", "left"):
-    ids, mask = padded([11, 7, 4], side, g)
+  case, golden = CASES[name], {}
+  decoder = case.kind == "decoder"
+  for side in case.sides:
+    ids, mask = padded(case.lengths, side, g)
     inputs = dict(input_ids=ids, attention_mask=mask)
     if decoder:
       inputs["position_ids"] = counted_positions(mask)
-    else:
-      types = torch.randint(0, BERT["type_vocab_size"], ids.shape, generator=g)
-      inputs["token_type_ids"] = types * mask
-    options = dict(output_attentions=True, output_hidden_states=True) if probed and side == "right" else {}
+    if case.token_types:
+      inputs["token_type_ids"] = torch.randint(0, case.token_types, ids.shape, generator=g) * mask
+    options = dict(output_attentions=True, output_hidden_states=True) if case.probed and side == "right" else {}
     found = run_checked(model, inputs, **options)
     if decoder:
       found = {k: blank_padding(k, v, mask) for k, v in found.items()}
     golden.update({f"{side}.{k}": v for k, v in (inputs | found).items()})
-  ids = torch.randint(1, VOCAB, (1, 24), generator=g)
+  ids = torch.randint(1, VOCAB, (1, case.single), generator=g)
   golden["single.input_ids"] = ids
   golden.update({f"single.{k}": v for k, v in run_checked(model, dict(input_ids=ids)).items()})
-  if decoder and name != "gpt2-bare":
+  if decoder and case.generates:
     generated = make_generated(model, golden)
     if generated is None:
       return make_model_outputs(name, model, seed + 1000)
@@ -275,8 +304,8 @@ def make_model_outputs(name, model, seed):
 def make_generated(model, golden, steps=16):
   """Greedy continuations, or None where a choice is so close that rounding could turn it."""
   found = {}
-  prompts = {"left": dict(input_ids=golden["left.input_ids"], attention_mask=golden["left.attention_mask"]),
-             "single": dict(input_ids=golden["single.input_ids"][:, :8],
+  prompts = {"left": dict(input_ids=golden["left.input_ids"], attention_mask=golden["left.attention_mask"])} if "left.input_ids" in golden else {}
+  prompts |= {"single": dict(input_ids=golden["single.input_ids"][:, :8],
                             attention_mask=torch.ones(1, 8, dtype=torch.int64))}
   for key, prompt in prompts.items():
     out = model.generate(**prompt, max_new_tokens=steps, do_sample=False, use_cache=True, pad_token_id=0,
@@ -288,25 +317,31 @@ def make_generated(model, golden, steps=16):
   return found
 
 
+def make_model(name):
+  case, seed = CASES[name], seed_of(name)
+  config = getattr(transformers, case.config)(**case.settings)
+  model = randomize(getattr(transformers, case.model)(config), seed)
+  folder = MODELS / name
+  store_model(case, model, folder)
+  loaded = load_model(name)
+  for (key, a), b in zip(model.named_parameters(), loaded.parameters()):
+    assert torch.equal(a, b), (name, key)
+  save_file(make_model_outputs(name, loaded, seed + 1), folder / "golden.safetensors")
+  if case.gradients:
+    make_gradients(name, seed + 2)
+  size = sum(f.stat().st_size for f in folder.iterdir())
+  assert size < 300_000, (name, size)
+  print(f"models/{name}: {size} bytes", flush=True)
+
+
 def make_models():
-  for index, (name, (cls, config_cls, settings)) in enumerate(MODEL_TABLE.items()):
-    config = getattr(transformers, config_cls)(**settings)
-    model = getattr(transformers, cls)(config)
-    randomize(model, seed=100 + index)
-    folder = MODELS / name
-    store_model(name, model, folder)
-    loaded = load_model(name)
-    for (key, a), b in zip(model.named_parameters(), loaded.parameters()):
-      assert torch.equal(a, b), (name, key)
-    save_file(make_model_outputs(name, loaded, seed=200 + index), folder / "golden.safetensors")
-    size = sum(f.stat().st_size for f in folder.iterdir())
-    assert size < 300_000, (name, size)
-    print(f"models/{name}: {size} bytes")
+  for name in CASES:
+    make_model(name)
 
 
 # --- Gradients --------------------------------------------------------------------------------------
 
-TRAINED = ("bert-masked-lm", "gpt2", "llama")
+TRAINED = ("bert-masked-lm", "gpt2", "llama")  # which the ten optimizer steps start from
 
 
 def training_batch(name, g, lengths=(11, 7, 4), words=VOCAB):
@@ -320,7 +355,8 @@ def training_batch(name, g, lengths=(11, 7, 4), words=VOCAB):
     chosen[:, 1] = True  # each row has one
     targets = ids.masked_fill(~chosen, IGNORED)
     batch["input_ids"] = ids.masked_fill(chosen, VOCAB - 1)  # the last id stands for [MASK]
-    batch["token_type_ids"] = torch.randint(0, BERT["type_vocab_size"], ids.shape, generator=g) * mask
+    if CASES[name].token_types:
+      batch["token_type_ids"] = torch.randint(0, CASES[name].token_types, ids.shape, generator=g) * mask
   batch["labels"] = targets
   return batch
 
@@ -348,25 +384,23 @@ def gradients_of(name, model, batch, **options):
   return loss.detach(), grads
 
 
-def make_gradients():
-  for index, name in enumerate(TRAINED):
-    model = load_model(name)
-    batch = training_batch(name, generator(300 + index))
-    loss, grads = gradients_of(name, model, batch)
-    with torch.no_grad():
-      assert abs(model(**batch).loss - loss) < 1e-5  # the class's own loss agrees with ours
-    wide_loss, wide = gradients_of(name, widened(model), batch)
-    assert abs(wide_loss - loss) < WELL_CONDITIONED
-    for key, grad in grads.items():
-      difference = (grad - wide[key]).abs().max()
-      assert difference < WELL_CONDITIONED, (key, difference)
-    smoothed, smoothed_grads = gradients_of(name, model, batch, smoothing=0.1)
-    golden = dict(batch, loss=loss.view(1), smoothed_loss=smoothed.view(1),
-                  smoothed_gradient_norm=norm_of(smoothed_grads).view(1), gradient_norm=norm_of(grads).view(1))
-    golden.update({f"gradient.{k}": v for k, v in grads.items()})
-    path = MODELS / name / "gradients.safetensors"
-    save_file(golden_tensors(golden), path)
-    print(f"models/{name}/gradients.safetensors: loss {loss:.6f}, norm {norm_of(grads):.4f}, {path.stat().st_size} bytes")
+def make_gradients(name, seed):
+  model = load_model(name)
+  batch = training_batch(name, generator(seed))
+  loss, grads = gradients_of(name, model, batch)
+  with torch.no_grad():
+    assert abs(model(**batch).loss - loss) < 1e-5  # the class's own loss agrees with ours
+  wide_loss, wide = gradients_of(name, widened(model), batch)
+  assert abs(wide_loss - loss) < WELL_CONDITIONED
+  for key, grad in grads.items():
+    difference = (grad - wide[key]).abs().max()
+    assert difference < WELL_CONDITIONED, (key, difference)
+  smoothed, smoothed_grads = gradients_of(name, model, batch, smoothing=0.1)
+  golden = dict(batch, loss=loss.view(1), smoothed_loss=smoothed.view(1),
+                smoothed_gradient_norm=norm_of(smoothed_grads).view(1), gradient_norm=norm_of(grads).view(1))
+  golden.update({f"gradient.{k}": v for k, v in grads.items()})
+  save_file(golden_tensors(golden), MODELS / name / "gradients.safetensors")
+  print(f"models/{name}/gradients.safetensors: loss {loss:.6f}, norm {norm_of(grads):.4f}")
 
 
 def norm_of(grads):
@@ -836,7 +870,6 @@ def make_tokenizers():
 
 SECTIONS = {
     "models": make_models,
-    "gradients": make_gradients,
     "training": make_training,
     "sampling": make_sampling,
     "pipelines": make_pipelines,
@@ -851,11 +884,11 @@ def main(arguments):
   torch.use_deterministic_algorithms(True)
   transformers.logging.set_verbosity_error()
   transformers.logging.disable_progress_bar()
-  unknown = [a for a in arguments if a not in SECTIONS]
+  unknown = [a for a in arguments if a not in SECTIONS and a not in CASES]
   if unknown:
-    sys.exit(f"unknown section {unknown[0]}; there are: {', '.join(SECTIONS)}")
-  for section in arguments or SECTIONS:
-    SECTIONS[section]()
+    sys.exit(f"unknown section or model {unknown[0]}; there are: {', '.join([*SECTIONS, *CASES])}")
+  for name in arguments or SECTIONS:
+    SECTIONS[name]() if name in SECTIONS else make_model(name)
   for path in HERE.rglob("*.safetensors"):
     path.chmod(0o644)
 

@@ -1,0 +1,26 @@
+"""One tiny model of tests/golden/models: how it is built, what it is, and how its checkpoint is stored."""
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Optional
+
+
+@dataclass(frozen=True)
+class Case:
+  model: str  # the class in transformers
+  config: str
+  settings: dict = field(default_factory=dict)  # of the config
+  kind: str = "encoder"  # "encoder", "decoder" or "encoder-decoder"
+  token_types: int = 0  # how many there are; 0: the model has none
+  probed: bool = False  # attentions and hidden states are stored too
+  gradients: bool = False  # and the gradient of every parameter
+  sides: tuple = ("right", "left")  # where the padded batches are padded
+  generates: bool = True  # a decoder's greedy continuations are stored
+  lengths: tuple = (11, 7, 4)  # of the sequences in a padded batch
+  single: int = 24  # and of the one without a mask
+  save: Optional[Callable] = None  # (model, folder): instead of save_pretrained
+  adjust: Optional[Callable[[Path, dict], None]] = None  # (folder, config): makes an older checkpoint of what was saved
+
+
+def labels(*names):
+  """The entries of a config that name the classes."""
+  return dict(id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
