@@ -7,9 +7,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { commonWords, readFables, readGutenberg, readQna, readSelfDialogues, readStorybook } from './data_origins.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = join(root, 'build/data');
@@ -102,8 +103,9 @@ function tinyStories(folder) {
   return jsonl(texts.filter((text) => /^["“A-Z]/.test(text) && /[.!?"”]$/.test(text)).map((text) => ({ text })));
 }
 
-const hub = 'https://raw.githubusercontent.com';
-const sstCommit = `${hub}/clairett/pytorch-sentiment-classification/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2`;
+const raw = 'https://raw.githubusercontent.com';
+const github = (repository, commit) => `https://codeload.github.com/${repository}/tar.gz/${commit}`;
+const sstCommit = `${raw}/clairett/pytorch-sentiment-classification/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2`;
 
 // Each set: what it is made of, and where it comes from when there is no local copy.
 const sets = {
@@ -118,14 +120,58 @@ const sets = {
       return jsonl(texts.filter(Boolean).map((text) => ({ text })));
     },
   },
-  'gutenberg-simple.jsonl': { local: ['story-gutenberg-simple', 'simple.jsonl.xz'] },
-  'gutenberg-fairy.jsonl': { local: ['story-gutenberg-fairy', 'fairy.jsonl.xz'] },
-  'storybooks.jsonl': { local: ['story-storybooks', 'english.jsonl.xz'] },
-  'aesop.jsonl': { local: ['story-aesop-children', 'fables.jsonl.xz'] },
-  'personality-qna.jsonl': { local: ['chat-personality-qna', 'chitchat_qna.jsonl.gz'] },
-  'topical-chat.jsonl': { local: ['chat-topical', 'topical_chat_valid_test.jsonl.gz'] },
-  'self-dialogue.jsonl': { local: ['chat-self-dialogue', 'self_dialogue.jsonl.gz'] },
-  'classics-kids.jsonl': { local: ['lit-classics', 'kids.jsonl.xz'] },
+  'gutenberg-simple.jsonl': { local: ['story-gutenberg-simple', 'simple.jsonl.xz'], origin: () => gutenberg('simple') },
+  'gutenberg-fairy.jsonl': { local: ['story-gutenberg-fairy', 'fairy.jsonl.xz'], origin: () => gutenberg('fairy') },
+  'storybooks.jsonl': {
+    local: ['story-storybooks', 'english.jsonl.xz'],
+    origin: async () => {
+      const books = [];
+      for (const [source, repository, commit] of [
+        ['African Storybook', 'global-asp/asp-source', '99e022369a980bd52bce8c6f86d5f24e9a4ada9d'],
+        ['Pratham Books', 'global-asp/pb-source', '9ea530dfb0011dd1cbaf42e6ffe74aa3ef5733ed'],
+      ]) {
+        books.push(
+          ...(await unpacked(github(repository, commit), (folder) =>
+            [...walk(folder, /\/en\/[^/]+\.md$/)].map((path) => readStorybook(readFileSync(path, 'utf8'), source)),
+          )),
+        );
+      }
+      return jsonl(books.filter((book) => book?.lang === 'en'));
+    },
+  },
+  'aesop.jsonl': {
+    local: ['story-aesop-children', 'fables.jsonl.xz'],
+    origin: async () => {
+      const commit = '89dc561d62fa983eaca960bb219373851ae876c2';
+      const json = await download(`${raw}/emorynlp/data-collection/${commit}/aesops_fables/dat/aesop4children.json`);
+      return jsonl(readFables(json.toString('utf8')));
+    },
+  },
+  'personality-qna.jsonl': {
+    local: ['chat-personality-qna', 'chitchat_qna.jsonl.gz'],
+    origin: async () => {
+      const commit = '9fa25c6cef41cb8e3c6826c515034fe589f0fe5d';
+      const folder = `${raw}/microsoft/botframework-cli/${commit}/packages/qnamaker/docs/qnaFormat/english`;
+      const pairs = [];
+      for (const personality of ['caring', 'friendly']) {
+        const text = await download(`${folder}/qna_chitchat_${personality}.qna`);
+        pairs.push(...readQna(text.toString('utf8'), 'english', personality));
+      }
+      return jsonl(pairs);
+    },
+  },
+  'self-dialogue.jsonl': {
+    local: ['chat-self-dialogue', 'self_dialogue.jsonl.gz'],
+    origin: () =>
+      unpacked(github('jfainberg/self_dialogue_corpus', '113a1b0ff10308f1227c13a4aaded9bc85577816'), (folder) => {
+        const [list] = walk(folder, /\/blocked_workers\.txt$/);
+        const blocked = new Set(readFileSync(list, 'utf8').split(/\s+/).filter(Boolean));
+        const dialogues = [...walk(folder, /\/corpus\/[^/]+\/[^/]+\.csv$/)].flatMap((path) =>
+          readSelfDialogues(readFileSync(path, 'utf8'), basename(dirname(path)), blocked),
+        );
+        return jsonl(dialogues);
+      }),
+  },
   'imdb-train.tsv': { local: ['cls-imdb', 'imdb_train.tsv.gz'], origin: () => imdb('train') },
   'imdb-test.tsv': { local: ['cls-imdb', 'imdb_test.tsv.gz'], origin: () => imdb('test') },
   'sst2-phrases.tsv': {
@@ -157,14 +203,32 @@ function imdb(split) {
   });
 }
 
+// The chapters of the books of one set, each book in plain text from Project Gutenberg itself, with a pause
+// between them as it asks of robots.
+async function gutenberg(set) {
+  const stories = join(out, 'tinystories.jsonl');
+  if (!existsSync(stories)) throw new Error('make tinystories.jsonl first: its words say what is easy to read');
+  const texts = readFileSync(stories, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line).text);
+  const common = commonWords(texts, 6000);
+  const chapters = [];
+  for (const line of readFileSync(join(root, 'tools/gutenberg_books.tsv'), 'utf8').trimEnd().split('\n')) {
+    const [from, number, name] = line.split('\t');
+    if (from !== set) continue;
+    const text = await download(`https://www.gutenberg.org/cache/epub/${number}/pg${number}.txt`);
+    chapters.push(...readGutenberg(text.toString('utf8'), `${name}_${number}`, common));
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+  return jsonl(chapters);
+}
+
 async function make(set) {
   const [folder, how] = set.local;
   const local = join(from, folder);
   if (existsSync(local)) return typeof how === 'string' ? read(join(local, how)) : how(local);
-  if (set.origin) return set.origin();
-  throw new Error(
-    `there is no ${local}; its origin is a collection that has to be gathered by hand (see the model's card)`,
-  );
+  return set.origin();
 }
 
 mkdirSync(out, { recursive: true });
