@@ -34,10 +34,11 @@ struct Range {
   int64_t begin = 0, end = 0;
 };
 Range VisibleKeys(const AttentionArgs& a, int64_t i) {
-  if (!a.causal) return {0, a.keys};
-  const int64_t last = i + (a.keys - a.queries);
+  if (!a.causal && a.window <= 0) return {0, a.keys};
+  const int64_t self = i + (a.keys - a.queries);
+  const int64_t last = a.causal ? self : self + a.window - 1;
   const int64_t end = std::clamp<int64_t>(last + 1, 0, a.keys);
-  const int64_t begin = a.window > 0 ? std::clamp<int64_t>(last - a.window + 1, 0, end) : 0;
+  const int64_t begin = a.window > 0 ? std::clamp<int64_t>(self - a.window + 1, 0, end) : 0;
   return {begin, end};
 }
 
@@ -56,6 +57,12 @@ bool Masked(const AttentionArgs& a, int64_t batch, int64_t key) {
 template <class T>
 T* ScoreRow(const AttentionArgs& a, T* data, int64_t batch, int64_t head, int64_t i) {
   return data + ((batch * a.heads + head) * a.queries + i) * a.keys;
+}
+
+// The same of an array of the bias's layout.
+template <class T>
+T* BiasRow(const AttentionArgs& a, T* data, int64_t batch, int64_t head, int64_t i) {
+  return data + batch * a.bias_batch_stride + (head * a.queries + i) * a.keys;
 }
 
 // Memory for one thread's tiles, aligned to a cache line; null when there is none.
@@ -227,13 +234,13 @@ void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_
                  float* scores) {
   const int64_t width = block.width;
   for (int64_t i = 0; a.bias != nullptr && i < block.count; ++i) {
-    const float* bias = ScoreRow(a, a.bias, 0, block.head, block.first + i) + key;
+    const float* bias = BiasRow(a, a.bias, block.batch, block.head, block.first + i) + key;
     for (int64_t j = 0; j < keys; ++j) scores[j * width + i] += bias[j];
   }
   for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
     if (Masked(a, block.batch, key + j)) std::fill_n(scores + j * width, width, -kInfinity);
   }
-  for (int64_t i = 0; a.causal && i < block.count; ++i) {
+  for (int64_t i = 0; (a.causal || a.window > 0) && i < block.count; ++i) {
     const Range range = VisibleKeys(a, block.first + i);
     const int64_t low = std::clamp<int64_t>(range.begin - key, 0, keys),
                   high = std::clamp<int64_t>(range.end - key, 0, keys);
@@ -416,7 +423,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
         hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, s + j), inverse))), d, s + j);
       for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
     }
-    if (a.bias != nullptr) AddScaled(ScoreRow(a, a.bias, 0, head, i) + key, 1.0f, s, keys);
+    if (a.bias != nullptr) AddScaled(BiasRow(a, a.bias, batch, head, i) + key, 1.0f, s, keys);
     for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
       if (Masked(a, batch, key + j)) s[j] = -kInfinity;
     }
@@ -529,7 +536,7 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
       }
     }
     for (int64_t i = 0; g.d_bias != nullptr && i < block.count; ++i) {
-      float* to = ScoreRow(a, g.d_bias, 0, block.head, block.first + i) + key;
+      float* to = BiasRow(a, g.d_bias, block.batch, block.head, block.first + i) + key;
       for (int64_t j = 0; j < keys; ++j) to[j] += ds[j * width + i];
     }
     for (int64_t x = 0; x < tile; x += n) {
@@ -570,10 +577,10 @@ void BackwardOne(const AttentionBackwardArgs& g, int64_t batch, int64_t head, in
       s = a.softcap * t;
       slope = 1 - t * t;
     }
-    if (a.bias != nullptr) s += ScoreRow(a, a.bias, 0, head, i)[j];
+    if (a.bias != nullptr) s += BiasRow(a, a.bias, batch, head, i)[j];
     const float p = std::exp(s - lse);
     const float ds = p * (Dot(d_out, RowOf(a.v, batch, kv, j), a.dim) - dot);
-    if (g.d_bias != nullptr) ScoreRow(a, g.d_bias, 0, head, i)[j] += ds;
+    if (g.d_bias != nullptr) BiasRow(a, g.d_bias, batch, head, i)[j] += ds;
     AddScaled(d_out, p, RowOf(g.dv, batch, kv, j), a.dim);
     AddScaled(q, ds * slope * a.scale, RowOf(g.dk, batch, kv, j), a.dim);
     AddScaled(k, ds * slope * a.scale, dq, a.dim);
@@ -605,8 +612,9 @@ void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
   if (a.batch <= 0 || a.heads <= 0 || a.kv_heads <= 0 || a.queries <= 0) return;
   const AttentionBackwardArgs* g = &args;
   const int64_t floats = (3 * a.dim + 3 * kKeyBlock) * 2 * static_cast<int64_t>(hn::Lanes(D()));
-  // The bias is shared by the batch, which then has to go in order.
-  const int64_t serial = args.d_bias != nullptr ? a.batch : 1, parallel = a.batch / serial;
+  // A bias that the batch shares makes it go in order.
+  const bool shared = args.d_bias != nullptr && a.bias_batch_stride == 0;
+  const int64_t serial = shared ? a.batch : 1, parallel = a.batch / serial;
   ParallelFor(pool, parallel * a.kv_heads, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch scratch(FewQueries(g->forward.queries) ? -1 : floats);
     for (int64_t t = begin; t < end; ++t) {
@@ -649,7 +657,7 @@ double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, int
   for (int64_t x = 0; x < a.dim; ++x) s += static_cast<double>(q[x]) * k[x];
   s *= a.scale;
   if (a.softcap > 0) s = a.softcap * std::tanh(s / a.softcap);
-  return a.bias != nullptr ? s + ScoreRow(a, a.bias, 0, head, i)[j] : s;
+  return a.bias != nullptr ? s + BiasRow(a, a.bias, batch, head, i)[j] : s;
 }
 
 void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {

@@ -22,13 +22,16 @@ struct AttentionArgs {
   int64_t queries = 0, keys = 0, dim = 0;
   HeadsView q, k, v, out;  // out is written
   float scale = 1;         // 1 / sqrt(dim) by custom
-  // Causal: query i sees key j where j <= i + (keys - queries). With window > 0 also j > i + (keys
-  // - queries) - window. The window counts only where the attention is causal.
+  // Query i stands at p = i + (keys - queries). Causal: it sees key j only where j <= p. With
+  // window > 0 only where |p - j| < window, on both sides unless the attention is causal.
   bool causal = false;
   int64_t window = 0;
   const uint8_t* key_mask = nullptr;  // [batch, keys], nonzero where a key may be seen; null: all.
                                       // A query that sees nothing gives 0.
-  const float* bias = nullptr;  // [heads, queries, keys] added to the scaled scores; null: none
+  // Added to the scaled scores: [heads, queries, keys] for all sequences (stride 0), or [batch,
+  // heads, queries, keys]; null: none.
+  const float* bias = nullptr;
+  int64_t bias_batch_stride = 0;  // in elements
   float softcap = 0;     // > 0: score = softcap * tanh(score / softcap), before bias and mask
   float* lse = nullptr;  // [batch, heads, queries]: log-sum-exp of each row, for the backward pass;
                          // may be null
@@ -37,7 +40,7 @@ struct AttentionArgs {
 void Attention(const AttentionArgs& args, ThreadPool* pool);
 
 // Gradients by recomputation from q, k, v, out and lse. d_out is read; dq, dk, dv accumulate, as
-// does d_bias [heads, queries, keys] when not null. The same result for any number of threads.
+// does d_bias, of the bias's layout, when not null. The same result for any number of threads.
 struct AttentionBackwardArgs {
   AttentionArgs forward;
   HeadsView d_out, dq, dk, dv;

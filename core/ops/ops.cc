@@ -405,12 +405,17 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       (spec.key_mask.dtype() != DType::kU8 || spec.key_mask.shape() != Shape({batch, keys}))) {
     return fail(StrCat("the key mask is ", spec.key_mask.shape().ToString()));
   }
-  if (spec.bias && spec.bias.shape() != Shape({spec.heads, queries, keys}))
-    return fail("the bias has another shape");
+  const Tensor& bias = spec.bias;
+  const bool own_bias =
+      bias && batch > 1 && bias.shape() == Shape({batch, spec.heads, queries, keys});
+  if (bias && !own_bias && bias.shape() != Shape({1, spec.heads, queries, keys}) &&
+      bias.shape() != Shape({spec.heads, queries, keys})) {
+    return fail(StrCat("the bias is ", bias.shape().ToString()));
+  }
 
   Tensor y = ctx.New(q.shape());
   if (!y) return y;
-  const bool taped = Taped(ctx, q, k, v, spec.bias);
+  const bool taped = Taped(ctx, q, k, v, bias);
   Tensor lse;
   if (taped) lse = ctx.New({batch, spec.heads, queries});
   if (spec.probabilities != nullptr)
@@ -431,14 +436,15 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       .causal = spec.causal,
       .window = spec.window,
       .key_mask = spec.key_mask ? static_cast<const uint8_t*>(spec.key_mask.data()) : nullptr,
-      .bias = spec.bias ? spec.bias.f32() : nullptr,
+      .bias = bias ? bias.f32() : nullptr,
+      .bias_batch_stride = own_bias ? spec.heads * queries * keys : 0,
       .softcap = spec.softcap,
       .lse = taped ? lse.f32() : nullptr,
       .probabilities = spec.probabilities != nullptr ? spec.probabilities->f32() : nullptr};
   Attention(args, ctx.pool());
   if (taped) {
     args.probabilities = nullptr;
-    const Tensor out = y, mask = spec.key_mask, bias = spec.bias;
+    const Tensor out = y, mask = spec.key_mask, added = bias;
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       Tensor sq, sk, sv;
       AttentionBackwardArgs back{.forward = args,
@@ -447,7 +453,7 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
                                  .dk = GradView(c, k, sk, args.kv_heads),
                                  .dv = GradView(c, v, sv, args.kv_heads)};
       (void)lse, (void)out, (void)mask;  // kept alive: `args` points into them
-      if (bias) back.d_bias = GradOf(c, bias);
+      if (added) back.d_bias = GradOf(c, added);
       if (c.ok()) AttentionBackward(back, c.pool());
     });
   }

@@ -45,10 +45,10 @@ struct AttentionSpec {
   int64_t heads = 1, kv_heads = 1;
   float scale = 1;
   bool causal = false;
-  int64_t window = 0;
+  int64_t window = 0;  // > 0: only keys nearer than this, on both sides unless causal
   float softcap = 0;
-  Tensor key_mask;   // kU8 [batch, keys], nonzero where a key may be seen; empty: all
-  Tensor bias;       // f32 [heads, queries, keys]; empty: none
+  Tensor key_mask;  // kU8 [batch, keys], nonzero where a key may be seen; empty: all
+  Tensor bias;  // f32 [heads, queries, keys], or [1 or batch, heads, queries, keys]; empty: none
   int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)
   Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
 };

@@ -27,7 +27,7 @@ Floats Normal(int64_t count, uint64_t seed, float scale = 1) {
 
 struct Case {
   int64_t batch = 1, heads = 1, kv_heads = 1, queries = 1, keys = 1, dim = 1;
-  bool causal = false, masked = false, biased = false, heads_first = false;
+  bool causal = false, masked = false, biased = false, own_bias = false, heads_first = false;
   int64_t window = 0;
   float softcap = 0, spread = 1;
 
@@ -35,8 +35,8 @@ struct Case {
     return "b" + std::to_string(batch) + " h" + std::to_string(heads) + "/" +
            std::to_string(kv_heads) + " q" + std::to_string(queries) + " k" + std::to_string(keys) +
            " d" + std::to_string(dim) + (causal ? " causal" : "") + (masked ? " masked" : "") +
-           (biased ? " biased" : "") + " w" + std::to_string(window) + " cap" +
-           std::to_string(softcap);
+           (biased ? " biased" : "") + (own_bias ? " each" : "") + " w" + std::to_string(window) +
+           " cap" + std::to_string(softcap);
   }
 };
 
@@ -53,7 +53,7 @@ struct Problem {
     k = Normal(Size(c.keys, c.kv_heads), 2, c.spread);
     v = Normal(Size(c.keys, c.kv_heads), 3);
     d_out = Normal(Size(c.queries, c.heads), 4);
-    if (c.biased) bias = Normal(c.heads * c.queries * c.keys, 5);
+    if (c.biased) bias = Normal(BiasSize(), 5);
     if (c.masked) {
       Random random(6);
       mask.resize(c.batch * c.keys);
@@ -65,12 +65,13 @@ struct Problem {
     lse.assign(c.batch * c.heads * c.queries, 77.0f);
     probabilities.assign(c.batch * c.heads * c.queries * c.keys, 77.0f);
     dq.assign(q.size(), 1.0f), dk.assign(k.size(), 1.0f), dv.assign(v.size(), 1.0f);
-    d_bias.assign(c.heads * c.queries * c.keys, 1.0f);
+    d_bias.assign(BiasSize(), 1.0f);
   }
 
   int64_t Size(int64_t tokens, int64_t heads) const {
     return 1 + c.batch * tokens * heads * (c.dim + 1);
   }
+  int64_t BiasSize() const { return (c.own_bias ? c.batch : 1) * c.heads * c.queries * c.keys; }
   HeadsView View(Floats& data, int64_t tokens, int64_t heads) const {
     const int64_t row = c.dim + 1;
     if (c.heads_first) return {data.data() + 1, heads * tokens * row, row, tokens * row};
@@ -86,6 +87,7 @@ struct Problem {
     a.causal = c.causal, a.window = c.window, a.softcap = c.softcap;
     a.key_mask = c.masked ? mask.data() : nullptr;
     a.bias = c.biased ? bias.data() : nullptr;
+    a.bias_batch_stride = c.own_bias ? c.heads * c.queries * c.keys : 0;
     a.lse = lse.data();
     a.probabilities = probe ? probabilities.data() : nullptr;
     return a;
@@ -131,6 +133,26 @@ std::vector<Case> Cases() {
                      .causal = true,
                      .window = 9});
     cases.push_back({.queries = queries, .keys = 150, .dim = 24, .causal = true, .window = 1});
+    for (const int64_t window : {1, 9, 64, 100}) {  // to both sides
+      cases.push_back({.heads = 2,
+                       .kv_heads = 2,
+                       .queries = queries,
+                       .keys = queries + (window == 9 ? 80 : 0),
+                       .dim = 8,
+                       .masked = window == 64,
+                       .window = window});
+    }
+    cases.push_back({.batch = 3,
+                     .heads = 2,
+                     .kv_heads = 1,
+                     .queries = queries,
+                     .keys = 67,
+                     .dim = 8,
+                     .masked = true,
+                     .biased = true,
+                     .own_bias = true,
+                     .window = 30,
+                     .softcap = 2});
     cases.push_back({.queries = queries, .keys = queries, .dim = 64, .causal = true});
     cases.push_back({.queries = queries + 3,
                      .keys = queries,
@@ -202,7 +224,9 @@ void ReferenceBackward(Problem& p) {
         for (int64_t j = 0; j < c.keys; ++j) {
           const float* k = at(a.k, b, kv, j);
           double ds = row[j] * (dp[j] - mean), score = 0;
-          if (c.biased) d_bias[(h * c.queries + i) * c.keys + j] += ds;
+          if (c.biased)
+            d_bias[((c.own_bias ? b : 0) * c.heads + h) * c.queries * c.keys + i * c.keys + j] +=
+                ds;
           for (int64_t x = 0; x < c.dim; ++x) score += static_cast<double>(q[x]) * k[x] * a.scale;
           if (c.softcap > 0) ds *= 1 - std::pow(std::tanh(score / c.softcap), 2);
           for (int64_t x = 0; x < c.dim; ++x) {
@@ -327,6 +351,32 @@ TEST(AttentionKernels, ABiasOfMinusInfinityMasks) {
   });
 }
 
+TEST(AttentionKernels, AWindowIsWhatABiasOfMinusInfinityOutsideItIs) {
+  ForEachTarget([] {
+    for (const bool causal : {false, true}) {
+      Problem windowed({.heads = 2,
+                        .kv_heads = 2,
+                        .queries = 80,
+                        .keys = 90,
+                        .dim = 6,
+                        .causal = causal,
+                        .window = 5});
+      Problem biased(
+          {.heads = 2, .kv_heads = 2, .queries = 80, .keys = 90, .dim = 6, .biased = true});
+      for (int64_t i = 0; i < 160; ++i) {
+        for (int64_t j = 0; j < 90; ++j) {
+          const int64_t ahead = j - (i % 80 + 10);
+          biased.bias[i * 90 + j] = ahead > -5 && ahead < (causal ? 1 : 5) ? 0 : -kInf;
+        }
+      }
+      Attention(windowed.Args(true), nullptr);
+      Attention(biased.Args(true), nullptr);
+      ExpectNear(windowed.out, biased.out, 1e-5f, "out");
+      ExpectNear(windowed.probabilities, biased.probabilities, 1e-5f, "probabilities");
+    }
+  });
+}
+
 TEST(AttentionKernels, HugeScoresStayFinite) {
   ForEachTarget([] {
     for (const int64_t queries : {1, 40}) {
@@ -362,7 +412,7 @@ TEST(AttentionKernels, GapsBetweenRowsStayUntouched) {
 }
 
 TEST(AttentionKernels, ThreadsDoNotChangeABit) {
-  for (const bool biased : {false, true}) {
+  for (const int bias : {0, 1, 2}) {
     const Case c{.batch = 3,
                  .heads = 4,
                  .kv_heads = 2,
@@ -370,7 +420,8 @@ TEST(AttentionKernels, ThreadsDoNotChangeABit) {
                  .keys = 130,
                  .dim = 20,
                  .causal = true,
-                 .biased = biased};
+                 .biased = bias > 0,
+                 .own_bias = bias > 1};
     ForEachTarget([&] {
       Floats first;
       for (const int threads : {1, 2, 3}) {

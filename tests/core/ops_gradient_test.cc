@@ -186,6 +186,8 @@ TEST(OpGradients, AttentionOfEveryKind) {
   ExpectGradients(attention(causal), self);
   causal.window = 2;
   ExpectGradients(attention(causal), self);
+  causal.causal = false;
+  ExpectGradients(attention(causal), self);
   AttentionSpec capped = plain;
   capped.softcap = 1.5f;
   ExpectGradients(attention(capped), self);
@@ -193,7 +195,8 @@ TEST(OpGradients, AttentionOfEveryKind) {
   masked.key_mask = *Tensor::Allocate({2, 5}, DType::kU8);
   for (int i = 0; i < 10; ++i) static_cast<uint8_t*>(masked.key_mask.data())[i] = i != 3 && i < 8;
   ExpectGradients(attention(masked), self);
-  ExpectGradients(attention(plain), {self[0], self[1], self[2], Noise({2, 5, 5}, 4)});
+  for (const Shape& bias : {Shape({2, 5, 5}), Shape({1, 2, 5, 5}), Shape({2, 2, 5, 5})})
+    ExpectGradients(attention(plain), {self[0], self[1], self[2], Noise(bias, 4)});
   AttentionSpec grouped{.heads = 4, .kv_heads = 2, .scale = 0.5f};
   ExpectGradients(attention(grouped),
                   {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
@@ -252,6 +255,10 @@ TEST(Ops, RefuseShapesThatDoNotMatch) {
   EXPECT_TRUE(refused([&](Context& c) {
     Attention(c, Noise({1, 3, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1),
               {.heads = 2, .kv_heads = 2, .causal = true});
+  }));
+  EXPECT_TRUE(refused([&](Context& c) {
+    const Tensor x = Noise({3, 2, 6}, 1);
+    Attention(c, x, x, x, {.heads = 2, .kv_heads = 2, .bias = Noise({2, 2, 2, 2}, 1)});
   }));
 }
 
