@@ -22,6 +22,30 @@ std::string_view DTypeName(DType dtype) {
       return "BOOL";
     case DType::kQ8:
       return "Q8";
+    case DType::kQ4_0:
+      return "Q4_0";
+    case DType::kQ4_1:
+      return "Q4_1";
+    case DType::kQ5_0:
+      return "Q5_0";
+    case DType::kQ5_1:
+      return "Q5_1";
+    case DType::kQ8_0:
+      return "Q8_0";
+    case DType::kQ2_K:
+      return "Q2_K";
+    case DType::kQ3_K:
+      return "Q3_K";
+    case DType::kQ4_K:
+      return "Q4_K";
+    case DType::kQ5_K:
+      return "Q5_K";
+    case DType::kQ6_K:
+      return "Q6_K";
+    case DType::kIQ4_NL:
+      return "IQ4_NL";
+    case DType::kMXFP4:
+      return "MXFP4";
   }
   return "?";
 }
@@ -40,7 +64,7 @@ size_t DTypeBytes(DType dtype) {
     case DType::kU8:
     case DType::kBool:
       return 1;
-    case DType::kQ8:
+    default:
       return 0;
   }
   return 0;

@@ -19,10 +19,23 @@ enum class DType : uint8_t {
   kU8,
   kBool,
   kQ8,  // a matrix packed for the 8-bit product: see quant.h
+  // Rows of blocks as GGUF files store them: see blocks.h.
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kMXFP4,
 };
 
 std::string_view DTypeName(DType dtype);
-// Bytes of one element; 0 for kQ8, whose size depends on the shape.
+// Bytes of one element; 0 for kQ8 and blocks, whose size depends on the shape.
 size_t DTypeBytes(DType dtype);
 
 inline float BF16ToF32(uint16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v) << 16); }

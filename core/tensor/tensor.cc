@@ -6,6 +6,7 @@
 #include <new>
 #include <utility>
 
+#include "core/tensor/blocks.h"
 #include "core/tensor/quant.h"
 
 namespace sotto {
@@ -24,7 +25,10 @@ std::optional<size_t> BytesOf(const Shape& shape, DType dtype) {
     if (shape.rank() != 2) return std::nullopt;
     bytes = static_cast<uint64_t>(Q8Layout::For(shape[0], shape[1]).bytes());
   } else {
-    bytes = static_cast<uint64_t>(shape.elements()) * DTypeBytes(dtype);
+    const BlockLayout block = BlockLayoutOf(dtype);
+    if (shape.columns() % block.values != 0) return std::nullopt;
+    bytes = static_cast<uint64_t>(shape.elements()) / static_cast<uint64_t>(block.values) *
+            static_cast<uint64_t>(block.bytes);
   }
   if (bytes > SIZE_MAX / 2 - 4096) return std::nullopt;
   return static_cast<size_t>(bytes);
@@ -178,13 +182,15 @@ Tensor Tensor::Reshaped(const Shape& shape) const {
 }
 
 Tensor Tensor::Slice(int64_t begin, int64_t end) const {
-  if (shape_.rank() == 0 || begin < 0 || begin > end || end > shape_[0] || dtype_ == DType::kQ8)
+  if (shape_.rank() == 0 || begin < 0 || begin > end || end > shape_[0] || dtype_ == DType::kQ8 ||
+      (IsBlocked(dtype_) && shape_.rank() == 1)) {
     return {};
+  }
   Tensor tensor = *this;
   tensor.grad_ = nullptr;
   const int64_t inner = shape_[0] == 0 ? 0 : shape_.elements() / shape_[0];
-  tensor.data_ =
-      static_cast<char*>(data_) + begin * inner * static_cast<int64_t>(DTypeBytes(dtype_));
+  const BlockLayout block = BlockLayoutOf(dtype_);
+  tensor.data_ = static_cast<char*>(data_) + begin * (inner / block.values * block.bytes);
   tensor.shape_.set_dim(0, end - begin);
   return tensor;
 }
