@@ -65,8 +65,8 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
       UnpackQ8Row(packed, r, plain.f32() + r * p.shape.dim(1));
     return plain;
   }
-  const Shape in_file = p.stored_transposed ? Shape({p.shape.dim(1), p.shape.dim(0)}) : p.shape;
-  SOTTO_ASSIGN_OR_RETURN(Tensor tensor, source.TakeF32(stored, in_file));
+  SOTTO_ASSIGN_OR_RETURN(Tensor tensor, source.TakeF32(stored, p.stored_shape()));
+  if (p.taps > 0) tensor = tensor.Reshaped(p.shape);
   if (p.stored_transposed) {
     SOTTO_ASSIGN_OR_RETURN(tensor, Transposed(tensor));
   }
@@ -158,6 +158,7 @@ Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format) {
     if (p.stored_transposed) {
       SOTTO_ASSIGN_OR_RETURN(tensor, Transposed(tensor));
     }
+    if (p.taps > 0) tensor = tensor.Reshaped(p.stored_shape());
     if (format == SaveFormat::kF16) {
       SOTTO_ASSIGN_OR_RETURN(tensor, ConvertFloats(tensor, DType::kF16));
     }

@@ -20,7 +20,7 @@ uint64_t HashName(std::string_view name) {
 
 void ParameterList::Add(std::string name, Tensor& tensor, Shape shape, Parameter::Kind kind,
                         bool transposed) {
-  all_.push_back({std::move(name), shape, kind, transposed, &tensor});
+  all_.push_back({std::move(name), shape, kind, transposed, 0, &tensor});
 }
 
 void ParameterList::Matrix(std::string name, Tensor& tensor, int64_t out, int64_t in) {
@@ -28,6 +28,11 @@ void ParameterList::Matrix(std::string name, Tensor& tensor, int64_t out, int64_
 }
 void ParameterList::TransposedMatrix(std::string name, Tensor& tensor, int64_t out, int64_t in) {
   Add(std::move(name), tensor, {out, in}, Parameter::Kind::kMatrix, true);
+}
+void ParameterList::Convolution(std::string name, Tensor& tensor, int64_t out, int64_t in,
+                                int64_t taps) {
+  Add(std::move(name), tensor, {out, in * taps}, Parameter::Kind::kMatrix, false);
+  all_.back().taps = taps;
 }
 void ParameterList::Embedding(std::string name, Tensor& tensor, int64_t entries, int64_t columns) {
   Add(std::move(name), tensor, {entries, columns}, Parameter::Kind::kEmbedding, false);

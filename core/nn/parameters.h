@@ -24,15 +24,22 @@ struct Parameter {
   Shape shape;
   Kind kind = Kind::kMatrix;
   bool stored_transposed = false;  // the file holds [in, out] (GPT-2's Conv1D)
+  int64_t taps = 0;                // > 0: the file holds [out, in / taps, taps], a convolution
   Tensor* tensor = nullptr;        // where the model keeps it
 
   bool decays() const { return kind == Kind::kMatrix || kind == Kind::kEmbedding; }
+  Shape stored_shape() const {
+    if (taps > 0) return {shape.dim(0), shape.dim(1) / taps, taps};
+    return stored_transposed ? Shape({shape.dim(1), shape.dim(0)}) : shape;
+  }
 };
 
 class ParameterList {
  public:
   void Matrix(std::string name, Tensor& tensor, int64_t out, int64_t in);
   void TransposedMatrix(std::string name, Tensor& tensor, int64_t out, int64_t in);
+  // The weight of a convolution over tokens, to multiply what Unfold gives: [out, in * taps].
+  void Convolution(std::string name, Tensor& tensor, int64_t out, int64_t in, int64_t taps);
   void Embedding(std::string name, Tensor& tensor, int64_t entries, int64_t columns);
   void Bias(std::string name, Tensor& tensor, int64_t size);
   void Norm(std::string name, Tensor& tensor, int64_t size);

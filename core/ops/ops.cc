@@ -340,6 +340,38 @@ std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts) {
   return out;
 }
 
+Tensor Unfold(Context& ctx, const Tensor& x, int64_t taps) {
+  if (!ctx.ok()) return {};
+  if (x.rank() != 3 || taps <= 0) return Mismatch(ctx, "unfold", x, x);
+  const int64_t rows = x.shape().rows(), tokens = x.dim(1), columns = x.dim(2);
+  // Calls f(row of y, tap, row of x) where the tap is inside of the sequence.
+  const auto for_taps = [=](const auto& f) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t k = 0; k < taps; ++k) {
+        const int64_t offset = k - (taps - 1) / 2, t = r % tokens + offset;
+        if (t >= 0 && t < tokens) f(r, k, r + offset);
+      }
+    }
+  };
+  Tensor y = ctx.NewZeros(x.shape().WithLast(columns * taps));
+  if (!y) return y;
+  for_taps([&](int64_t r, int64_t k, int64_t from) {
+    float* to = y.f32() + r * columns * taps + k;
+    for (int64_t i = 0; i < columns; ++i) to[i * taps] = x.f32()[from * columns + i];
+  });
+  if (Taped(ctx, x)) {
+    ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
+      float* dx = GradOf(c, x);
+      if (dx == nullptr) return;
+      for_taps([&](int64_t r, int64_t k, int64_t to) {
+        const float* from = dy.f32() + r * columns * taps + k;
+        for (int64_t i = 0; i < columns; ++i) dx[to * columns + i] += from[i * taps];
+      });
+    });
+  }
+  return y;
+}
+
 Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads) {
   if (!ctx.ok()) return {};
   const int64_t tokens = x.shape().rows(), dim = heads > 0 ? x.shape().columns() / heads : 0;

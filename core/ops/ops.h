@@ -37,6 +37,10 @@ Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows);
 // x [..., n * c] -> n tensors [..., c]
 std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts);
 
+// The rows around each token, for a convolution over tokens by Linear: x [batch, tokens, c] ->
+// [batch, tokens, c * taps], whose column i * taps + k is x[t + k - (taps - 1) / 2, i], 0 outside.
+Tensor Unfold(Context& ctx, const Tensor& x, int64_t taps);
+
 // Turns x [batch, tokens, heads * dim] by the angles of each token: cos, sin f32 [batch * tokens,
 // rotary / 2].
 Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads);

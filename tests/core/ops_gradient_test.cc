@@ -7,6 +7,7 @@
 
 #include "core/base/random.h"
 #include "core/ops/ops.h"
+#include "core/ops/relative.h"
 #include "core/tensor/quant.h"
 
 namespace sotto {
@@ -202,6 +203,40 @@ TEST(OpGradients, AttentionOfEveryKind) {
                   {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
 }
 
+TEST(OpGradients, UnfoldGivesNeighboursWithinTheSequence) {
+  for (const int64_t taps : {1, 3, 4, 7}) {
+    ExpectGradients(
+        [taps](Context& c, const std::vector<Tensor>& in) { return Unfold(c, in[0], taps); },
+        {Noise({2, 4, 3}, 1)});
+  }
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor y = Unfold(ctx, *Tensor::FromFloats({2, 2, 1}, std::vector<float>{1, 2, 3, 4}), 3);
+  const std::vector<float> expected{0, 1, 2, 1, 2, 0, 0, 3, 4, 3, 4, 0};
+  EXPECT_EQ(std::vector<float>(y.f32(), y.f32() + y.elements()), expected);
+}
+
+TEST(OpGradients, DisentangledBiasFlowsToWhatBothSidesSay) {
+  const Tensor entry = Ints({7}, {0, 2, 2, 4, 1, 3, 3});
+  const Tensor q = Noise({2, 4, 6}, 1), k = Noise({2, 4, 6}, 2), pos_key = Noise({5, 6}, 3),
+               pos_query = Noise({5, 6}, 4);
+  ExpectGradients(
+      [&](Context& c, const std::vector<Tensor>& in) {
+        return DisentangledBias(c, in[0], in[1], in[2], in[3], entry, 2, 0.7f);
+      },
+      {q, k, pos_key, pos_query});
+  ExpectGradients(
+      [&](Context& c, const std::vector<Tensor>& in) {
+        return DisentangledBias(c, in[0], k, in[1], {}, entry, 3, 0.7f);
+      },
+      {q, pos_key});
+  ExpectGradients(
+      [&](Context& c, const std::vector<Tensor>& in) {
+        return DisentangledBias(c, q, in[0], {}, in[1], entry, 1, 0.7f);
+      },
+      {k, pos_query});
+}
+
 TEST(OpGradients, LossesFlowToLogits) {
   const Tensor targets = Ints({4}, {2, kIgnoreTarget, 0, 4});
   for (const float smoothing : {0.0f, 0.1f}) {
@@ -260,6 +295,15 @@ TEST(Ops, RefuseShapesThatDoNotMatch) {
     const Tensor x = Noise({3, 2, 6}, 1);
     Attention(c, x, x, x, {.heads = 2, .kv_heads = 2, .bias = Noise({2, 2, 2, 2}, 1)});
   }));
+  EXPECT_TRUE(refused([&](Context& c) {  // an entry outside of the table
+    const Tensor x = Noise({1, 2, 6}, 1);
+    DisentangledBias(c, x, x, Noise({3, 6}, 1), {}, Ints({3}, {0, 3, 0}), 2, 1);
+  }));
+  EXPECT_TRUE(refused([&](Context& c) {
+    const Tensor x = Noise({1, 2, 6}, 1);
+    DisentangledBias(c, x, x, Noise({3, 6}, 1), {}, Ints({2}, {0, 0}), 2, 1);
+  }));
+  EXPECT_TRUE(refused([&](Context& c) { Unfold(c, a, 3); }));
 }
 
 TEST(Ops, AFailedContextMakesLaterOpsDoNothing) {

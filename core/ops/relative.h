@@ -1,0 +1,19 @@
+// Scores that depend on what tokens say and on how far apart they are, as a bias of Attention.
+#ifndef SOTTO_CORE_OPS_RELATIVE_H_
+#define SOTTO_CORE_OPS_RELATIVE_H_
+
+#include "core/ops/context.h"
+
+namespace sotto {
+
+// The content-to-position and position-to-content terms of DeBERTa (He et al. 2021):
+//   out[b, h, i, j] = scale (q[b, i, h] . pos_key[e, h] + k[b, j, h] . pos_query[e, h]),
+// e = entry[j - i + tokens - 1]. q, k [batch, tokens, heads * dim]; pos_key, pos_query [entries,
+// heads * dim], of which one may be empty; entry int32 [2 tokens - 1]. -> [batch, heads, tokens,
+// tokens]
+Tensor DisentangledBias(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& pos_key,
+                        const Tensor& pos_query, const Tensor& entry, int64_t heads, float scale);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_OPS_RELATIVE_H_
