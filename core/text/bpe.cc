@@ -65,14 +65,12 @@ class Bpe final : public TokenModel {
   Bpe(Vocabulary vocabulary, MergeTable merges, BpeOptions options)
       : TokenModel(std::move(vocabulary)),
         merges_(std::move(merges)),
-        options_(std::move(options)) {
+        options_(std::move(options)),
+        byte_tokens_(vocabulary_) {
     for (int b = 0; b < 256; ++b) {
       std::string letter;
       AppendUtf8(letter, kByteLetters[b]);
       letter_ids_[b] = vocabulary_.IdOf(letter);
-      static constexpr char kHex[] = "0123456789ABCDEF";
-      const char fallback[] = {'<', '0', 'x', kHex[b >> 4], kHex[b & 15], '>'};
-      fallback_ids_[b] = vocabulary_.IdOf(std::string_view(fallback, sizeof(fallback)));
     }
     plain_bytes_ = options_.to_bytes && options_.prefix.empty() && options_.suffix.empty() &&
                    std::all_of(letter_ids_, letter_ids_ + 256, [](int32_t id) { return id >= 0; });
@@ -131,10 +129,10 @@ class Bpe final : public TokenModel {
       if (id >= 0) {
         tokens.push_back({id, i, i + length});
         unknown_open = false;
-      } else if (options_.byte_fallback && CanFallBack(symbol)) {
+      } else if (options_.byte_fallback && byte_tokens_.CanSpell(symbol)) {
         uint32_t at = i;
         for (const char c : symbol) {
-          tokens.push_back({fallback_ids_[static_cast<uint8_t>(c)], at, at + 1});
+          tokens.push_back({byte_tokens_.IdOf(c), at, at + 1});
           ++at;
         }
         unknown_open = false;
@@ -148,11 +146,6 @@ class Bpe final : public TokenModel {
       }
       i += length;
     }
-  }
-
-  bool CanFallBack(std::string_view symbol) const {
-    return std::all_of(symbol.begin(), symbol.end(),
-                       [&](char c) { return fallback_ids_[static_cast<uint8_t>(c)] >= 0; });
   }
 
   // Joins in place and gives the new number of tokens. Few symbols: rescan all ranks at each merge.
@@ -221,8 +214,9 @@ class Bpe final : public TokenModel {
 
   MergeTable merges_;
   BpeOptions options_;
+  ByteTokens byte_tokens_;
   bool plain_bytes_;
-  int32_t letter_ids_[256], fallback_ids_[256];
+  int32_t letter_ids_[256];
 };
 
 // One merge is "left right" or, in newer files, ["left", "right"].

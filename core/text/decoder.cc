@@ -84,6 +84,16 @@ class ByteLevelStage final : public TokenStage {
   std::string bytes_;
 };
 
+// WordPiece's: no blanks before punctuation and English contractions.
+void CleanUp(std::string& token) {
+  static constexpr std::string_view kCleaned[][2] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [from, to] : kCleaned) ReplaceAll(token, from, to);
+}
+
 class WordPieceStage final : public TokenStage {
  public:
   WordPieceStage(TextSink* next, std::string prefix, bool clean_up)
@@ -99,14 +109,7 @@ class WordPieceStage final : public TokenStage {
       }
     }
     first_ = false;
-    if (clean_up_) {
-      static constexpr std::string_view kCleaned[][2] = {
-          {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
-          {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
-          {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
-      };
-      for (const auto& [from, to] : kCleaned) ReplaceAll(token, from, to);
-    }
+    if (clean_up_) CleanUp(token);
     Emit(token);
   }
 
@@ -130,6 +133,62 @@ class MetaspaceStage final : public TokenStage {
  private:
   std::string replacement_;
   bool drop_;
+};
+
+// Sennrich's: a suffix marks the end of a word, and becomes a blank but in the last token.
+class BpeStage final : public TokenStage {
+ public:
+  BpeStage(TextSink* next, std::string suffix) : TokenStage(next), suffix_(std::move(suffix)) {}
+  void Finish() override {
+    if (holds_) {
+      ReplaceAll(held_, suffix_, "");
+      Emit(held_);
+    }
+    holds_ = false;
+    next_->Finish();
+  }
+
+ protected:
+  void Token(std::string& token) override {
+    std::swap(held_, token);
+    if (holds_) {
+      ReplaceAll(token, suffix_, " ");
+      Emit(token);
+    }
+    holds_ = true;
+  }
+
+ private:
+  std::string suffix_, held_;
+  bool holds_ = false;
+};
+
+// Connectionist temporal classification: what is said several times in a row counts once, and the
+// padding token separates.
+class CtcStage final : public TokenStage {
+ public:
+  CtcStage(TextSink* next, std::string pad, std::string delimiter, bool clean_up)
+      : TokenStage(next),
+        pad_(std::move(pad)),
+        delimiter_(std::move(delimiter)),
+        clean_up_(clean_up) {}
+
+ protected:
+  void Token(std::string& token) override {
+    if (!first_ && token == last_) return;
+    first_ = false;
+    last_ = token;
+    ReplaceAll(token, pad_, "");
+    if (clean_up_) {
+      CleanUp(token);
+      ReplaceAll(token, delimiter_, " ");
+    }
+    if (!token.empty()) Emit(token);
+  }
+
+ private:
+  std::string pad_, delimiter_, last_;
+  bool clean_up_, first_ = true;
 };
 
 // Runs of tokens <0x00>..<0xFF> become their text, or one U+FFFD each where they are not UTF-8.
@@ -317,6 +376,17 @@ Status Decoder::Add(const Json& spec) {
     const bool drop = scheme != "never";
     stages_.push_back(
         [=](TextSink* next) { return std::make_unique<MetaspaceStage>(next, replacement, drop); });
+  } else if (type == "BPEDecoder") {
+    SOTTO_ASSIGN_OR_RETURN(const std::string suffix, spec.StringOr("suffix", "</w>"));
+    if (suffix.empty()) return InvalidFile("BPEDecoder's 'suffix' is empty");
+    stages_.push_back([=](TextSink* next) { return std::make_unique<BpeStage>(next, suffix); });
+  } else if (type == "CTC") {
+    SOTTO_ASSIGN_OR_RETURN(const std::string pad, spec.StringOr("pad_token", "<pad>"));
+    SOTTO_ASSIGN_OR_RETURN(const std::string delimiter, spec.StringOr("word_delimiter_token", "|"));
+    SOTTO_ASSIGN_OR_RETURN(const bool clean_up, spec.BoolOr("cleanup", true));
+    if (pad.empty() || delimiter.empty()) return InvalidFile("a token of the CTC decoder is empty");
+    stages_.push_back(
+        [=](TextSink* next) { return std::make_unique<CtcStage>(next, pad, delimiter, clean_up); });
   } else if (type == "Strip") {
     SOTTO_ASSIGN_OR_RETURN(const std::string content, spec.StringAt("content"));
     SOTTO_ASSIGN_OR_RETURN(const int64_t start, spec.IntOr("start", 0, 0, 1 << 20));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/text/byte_alphabet.h"
 #include "core/text/unicode.h"
 
 namespace sotto {
@@ -37,18 +38,7 @@ void NormalForm(unicode::Form form, std::vector<AlignedChar>& text) {
   for (const AlignedChar& c : text) codes.push_back(c.code);
   std::vector<unicode::NormalizedChar> normalized;
   unicode::Normalize(form, codes, normalized);
-  std::vector<AlignedChar> out;
-  out.reserve(normalized.size());
-  size_t next = 0;  // the source character that the next unchanged or replaced one stands for
-  for (const unicode::NormalizedChar& c : normalized) {
-    if (c.change > 0) {
-      out.push_back({c.code, next > 0 ? text[next - 1].span : Span{0, 0}});
-    } else {
-      out.push_back({c.code, text[std::min(next, text.size() - 1)].span});
-      next += static_cast<size_t>(1 - c.change);
-    }
-  }
-  text = std::move(out);
+  Realign(normalized, text);
 }
 
 void Lowercase(std::vector<AlignedChar>& text) {
@@ -301,6 +291,42 @@ class BertNormalizer final : public Normalizer {
   char ascii_[128];
 };
 
+// NMT's: control characters go, other white space and what has no width becomes a blank.
+class NmtNormalizer final : public Normalizer {
+ public:
+  void Apply(std::vector<AlignedChar>& text) const override {
+    Filter(text, [](char32_t c) {
+      return (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F ||
+             c == 0x9F;
+    });
+    for (AlignedChar& c : text) {
+      const char32_t code = c.code;
+      if (code == 9 || code == 0xA || code == 0xC || code == 0xD || code == 0x1680 ||
+          (code >= 0x200B && code <= 0x200F) || code == 0x2028 || code == 0x2029 ||
+          code == 0x2581 || code == 0xFEFF || code == kReplacement) {
+        c.code = ' ';
+      }
+    }
+  }
+};
+
+// The text's bytes spelled as letters.
+class ByteLevelNormalizer final : public Normalizer {
+ public:
+  void Apply(std::vector<AlignedChar>& text) const override {
+    std::vector<AlignedChar> out;
+    out.reserve(text.size());
+    std::string bytes;
+    for (const AlignedChar& c : text) {
+      bytes.clear();
+      AppendUtf8(bytes, c.code);
+      for (const char byte : bytes)
+        out.push_back({kByteLetters[static_cast<uint8_t>(byte)], c.span});
+    }
+    text = std::move(out);
+  }
+};
+
 class SequenceNormalizer final : public Normalizer {
  public:
   explicit SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> parts)
@@ -350,6 +376,21 @@ Result<std::unique_ptr<Normalizer>> MakeReplace(const Json& spec) {
 
 }  // namespace
 
+void Realign(const std::vector<unicode::NormalizedChar>& changed, std::vector<AlignedChar>& text) {
+  std::vector<AlignedChar> out;
+  out.reserve(changed.size());
+  size_t next = 0;  // the source character that the next unchanged or replaced one stands for
+  for (const unicode::NormalizedChar& c : changed) {
+    if (c.change > 0) {
+      out.push_back({c.code, next > 0 ? text[next - 1].span : Span{0, 0}});
+    } else {
+      out.push_back({c.code, text[std::min(next, text.size() - 1)].span});
+      next += static_cast<size_t>(1 - c.change);
+    }
+  }
+  text = std::move(out);
+}
+
 void Normalizer::Append(const AlignedText& text, uint32_t begin, uint32_t end,
                         AlignedText& out) const {
   std::vector<AlignedChar> chars;
@@ -387,6 +428,9 @@ Result<std::unique_ptr<Normalizer>> MakeNormalizer(const Json& spec) {
     return Made(std::make_unique<PrependNormalizer>(prefix));
   }
   if (type == "Replace") return MakeReplace(spec);
+  if (type == "Precompiled") return MakePrecompiled(spec);
+  if (type == "Nmt") return Made(std::make_unique<NmtNormalizer>());
+  if (type == "ByteLevel") return Made(std::make_unique<ByteLevelNormalizer>());
   return Unsupported(StrCat("the normalizer '", type, "'"));
 }
 

@@ -11,6 +11,7 @@
 #include "core/base/json.h"
 #include "core/base/status.h"
 #include "core/text/aligned_text.h"
+#include "core/text/unicode.h"
 
 namespace sotto {
 
@@ -27,6 +28,10 @@ class Normalizer {
 
 // From the "normalizer" member of tokenizer.json; null gives a null pointer.
 Result<std::unique_ptr<Normalizer>> MakeNormalizer(const Json& spec);
+Result<std::unique_ptr<Normalizer>> MakePrecompiled(const Json& spec);
+
+// Puts changed characters in the place of a text's own, each with the span of what it stands for.
+void Realign(const std::vector<unicode::NormalizedChar>& changed, std::vector<AlignedChar>& text);
 
 }  // namespace sotto
 

@@ -271,6 +271,34 @@ class MetaspacePreTokenizer final : public PreTokenizer {
   Splitter splitter_;
 };
 
+// Pieces of so many characters; the last one has what is left.
+class FixedLengthPreTokenizer final : public PreTokenizer {
+ public:
+  explicit FixedLengthPreTokenizer(int64_t length) : length_(length) {}
+  void Apply(PreTokenized& work) const override {
+    const std::string_view text = work.text.text();
+    work.next.clear();
+    for (const Piece& piece : work.pieces) {
+      if (piece.token >= 0) {
+        work.next.push_back(piece);
+        continue;
+      }
+      for (uint32_t begin = piece.begin; begin < piece.end;) {
+        uint32_t end = begin;
+        for (int64_t i = 0; i < length_ && end < piece.end; ++i) {
+          end += static_cast<uint32_t>(DecodeValid(text, end).length);
+        }
+        work.next.push_back({begin, end, -1});
+        begin = end;
+      }
+    }
+    std::swap(work.pieces, work.next);
+  }
+
+ private:
+  int64_t length_;
+};
+
 class SequencePreTokenizer final : public PreTokenizer {
  public:
   explicit SequencePreTokenizer(std::vector<std::unique_ptr<PreTokenizer>> parts)
@@ -380,6 +408,10 @@ Result<std::unique_ptr<PreTokenizer>> MakePreTokenizer(const Json& spec) {
   if (type == "CharDelimiterSplit") {
     SOTTO_ASSIGN_OR_RETURN(std::string delimiter, spec.StringAt("delimiter"));
     return Pattern(MakeLiteralPattern(std::move(delimiter)), Behavior::kRemoved);
+  }
+  if (type == "FixedLength") {
+    SOTTO_ASSIGN_OR_RETURN(const int64_t length, spec.IntOr("length", 5, 1, 1 << 20));
+    return Made(std::make_unique<FixedLengthPreTokenizer>(length));
   }
   return Unsupported(StrCat("the pre-tokenizer '", type, "'"));
 }

@@ -20,6 +20,18 @@ struct ModelToken {
   uint32_t begin, end;
 };
 
+// The tokens <0x00> to <0xFF> that stand for single bytes of what a vocabulary cannot spell.
+class ByteTokens {
+ public:
+  explicit ByteTokens(const Vocabulary& vocabulary);
+  // The token of a byte, or -1.
+  int32_t IdOf(char byte) const { return ids_[static_cast<uint8_t>(byte)]; }
+  bool CanSpell(std::string_view text) const;
+
+ private:
+  int32_t ids_[256];
+};
+
 class TokenModel {
  public:
   explicit TokenModel(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
@@ -41,6 +53,8 @@ class TokenModel {
 Result<std::unique_ptr<TokenModel>> MakeTokenModel(const Json& spec, bool to_bytes);
 Result<std::unique_ptr<TokenModel>> MakeWordPiece(const Json& spec);
 Result<std::unique_ptr<TokenModel>> MakeBpe(const Json& spec, bool to_bytes);
+Result<std::unique_ptr<TokenModel>> MakeUnigram(const Json& spec);
+Result<std::unique_ptr<TokenModel>> MakeWordLevel(const Json& spec);
 
 }  // namespace sotto
 

@@ -16,6 +16,8 @@ class Vocabulary {
  public:
   // From an object {"token": id, ...}.
   static Result<Vocabulary> FromJson(const Json& object);
+  // From tokens in the order of their ids. Of equal ones the last has the spelling's id.
+  static Result<Vocabulary> FromList(const std::vector<std::string_view>& tokens);
 
   // The id, or -1.
   int32_t IdOf(std::string_view token) const { return IdAt(tokens_.Find(token)); }

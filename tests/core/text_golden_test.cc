@@ -146,7 +146,8 @@ TEST_P(TinyTokenizer, AgreesWithHuggingFaceOnTenThousandRandomStrings) {
 
 INSTANTIATE_TEST_SUITE_P(All, TinyTokenizer,
                          testing::Values("wordpiece_uncased", "wordpiece_cased", "bpe_gpt2",
-                                         "bpe_roberta", "bpe_llama3", "bpe_qwen2"));
+                                         "bpe_roberta", "bpe_llama3", "bpe_qwen2", "unigram_t5",
+                                         "unigram_xlmr"));
 
 TEST(TextGolden, EveryKindOfPartAgreesWithHuggingFace) {
   const Json parts = MustParse(MustRead(GoldenPath("parts.json")));

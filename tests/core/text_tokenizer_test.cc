@@ -53,8 +53,8 @@ void ExpectError(const std::string& json, StatusCode code, const std::string& sa
 }
 
 TEST(TextTokenizer, AnUnknownPartIsAnErrorThatNamesIt) {
-  ExpectError(Document("normalizer", R"({"type":"Precompiled"})"), StatusCode::kUnsupported,
-              "normalizer 'Precompiled'");
+  ExpectError(Document("normalizer", R"({"type":"Mystery"})"), StatusCode::kUnsupported,
+              "normalizer 'Mystery'");
   ExpectError(Document("normalizer", R"({"type":"Sequence","normalizers":[{"type":"Oops"}]})"),
               StatusCode::kUnsupported, "'Oops'");
   ExpectError(Document("pre_tokenizer", R"({"type":"UnicodeScripts"})"), StatusCode::kUnsupported,
@@ -64,13 +64,23 @@ TEST(TextTokenizer, AnUnknownPartIsAnErrorThatNamesIt) {
               StatusCode::kUnsupported, "(a|b)*");
   ExpectError(Document("post_processor", R"({"type":"Mystery"})"), StatusCode::kUnsupported,
               "post-processor 'Mystery'");
-  ExpectError(Document("decoder", R"({"type":"CTC"})"), StatusCode::kUnsupported, "decoder 'CTC'");
-  ExpectError(R"({"model":{"type":"Unigram","vocab":[]}})", StatusCode::kUnsupported, "'Unigram'");
+  ExpectError(Document("decoder", R"({"type":"Oops"})"), StatusCode::kUnsupported,
+              "decoder 'Oops'");
+  ExpectError(R"({"model":{"type":"Bigram","vocab":[]}})", StatusCode::kUnsupported, "'Bigram'");
   ExpectError(R"({"model":{"type":"BPE","dropout":0.1,"vocab":{},"merges":[]}})",
               StatusCode::kUnsupported, "dropout");
 }
 
 TEST(TextTokenizer, AMalformedFileIsAnErrorThatSaysWhere) {
+  ExpectError(R"({"model":{"type":"Unigram","vocab":{}}})", StatusCode::kInvalidFile, "'vocab'");
+  ExpectError(R"({"model":{"type":"Unigram","vocab":[["a",0],["b"]]}})", StatusCode::kInvalidFile,
+              "entry 1");
+  ExpectError(R"({"model":{"type":"Unigram","vocab":[["a",0]],"unk_id":1}})",
+              StatusCode::kInvalidFile, "'unk_id'");
+  ExpectError(Document("normalizer", R"({"type":"Precompiled","precompiled_charsmap":"AA"})"),
+              StatusCode::kInvalidFile, "base64");
+  ExpectError(Document("normalizer", R"({"type":"Precompiled","precompiled_charsmap":"CAAAAA=="})"),
+              StatusCode::kInvalidFile, "claims 8 bytes");
   ExpectError("", StatusCode::kInvalidFile, "empty");
   ExpectError("{", StatusCode::kInvalidFile, "tokenizer.json");
   ExpectError("[]", StatusCode::kInvalidFile, "object");

