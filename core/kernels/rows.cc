@@ -210,7 +210,7 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
 }
 
 void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd,
-             int64_t rows, int64_t columns, ThreadPool* pool) {
+             int64_t rows, int64_t columns, ThreadPool* pool, float offset) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
     for (int64_t r = begin; r < end; ++r) {
@@ -221,41 +221,45 @@ void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float
         return hn::Mul(v, v);
       });
       const float scale = 1.0f / std::sqrt(squares / static_cast<float>(columns) + epsilon);
-      const V s = hn::Set(d, scale);
+      const V s = hn::Set(d, scale), o = hn::Set(d, offset);
       ForVectors(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-        Store(hn::Mul(hn::Mul(Load(xr + i, lanes), s), Load(weight + i, lanes)), yr + i, lanes);
+        const V w = hn::Add(Load(weight + i, lanes), o);
+        Store(hn::Mul(hn::Mul(Load(xr + i, lanes), s), w), yr + i, lanes);
       });
       if (rstd != nullptr) rstd[r] = scale;
     }
   });
 }
 
-// Both norms' gradient by row. With n = (x - mean) rstd and g = dy w:
+// Both norms' gradient by row. With n = (x - mean) rstd and g = dy (w + offset):
 //   dx += rstd (g - [mean(g)] - n mean(g n)), where the bracket and the mean of x are the layer
 //   norm's.
-void NormInputGradient(const float* x, const float* weight, const float* mean, const float* rstd,
-                       const float* dy, float* dx, int64_t rows, int64_t columns,
+void NormInputGradient(const float* x, const float* weight, float offset, const float* mean,
+                       const float* rstd, const float* dy, float* dx, int64_t rows, int64_t columns,
                        ThreadPool* pool) {
   ParallelFor(pool, rows, RowGrain(columns), [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
+    const V o = hn::Set(d, offset);
     const float inverse = 1.0f / static_cast<float>(columns);
     for (int64_t r = begin; r < end; ++r) {
       const float* xr = x + r * columns;
       const float* gr = dy + r * columns;
       float* out = dx + r * columns;
+      const auto gradient = [&](int64_t i, size_t lanes) HWY_ATTR {
+        return hn::Mul(Load(gr + i, lanes), hn::Add(Load(weight + i, lanes), o));
+      };
       const V m = hn::Set(d, mean != nullptr ? mean[r] : 0.0f), s = hn::Set(d, rstd[r]);
       const V dot = hn::Set(d, inverse * Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-                                 const V g = hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
+                                 const V g = gradient(i, lanes);
                                  return hn::Mul(g, hn::Mul(hn::Sub(Load(xr + i, lanes), m), s));
                                }));
-      const V flat =
-          mean == nullptr
-              ? hn::Zero(d)
-              : hn::Set(d, inverse * Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-                             return hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
-                           }));
+      const V flat = mean == nullptr
+                         ? hn::Zero(d)
+                         : hn::Set(d, inverse * Sum(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
+                                        return gradient(i, lanes);
+                                      }));
       ForVectors(columns, [&](int64_t i, size_t lanes) HWY_ATTR {
-        const V g = hn::Mul(Load(gr + i, lanes), Load(weight + i, lanes));
+        const V g = gradient(i, lanes);
         const V normal = hn::Mul(hn::Sub(Load(xr + i, lanes), m), s);
         const V rest = hn::NegMulAdd(normal, dot, hn::Sub(g, flat));
         Store(hn::MulAdd(s, rest, Load(out + i, lanes)), out + i, lanes);
@@ -326,15 +330,17 @@ void NormParameterGradients(const float* x, const float* mean, const float* rstd
 void LayerNormBackward(const float* x, const float* weight, const float* mean, const float* rstd,
                        const float* dy, float* dx, float* dweight, float* dbias, int64_t rows,
                        int64_t columns, ThreadPool* pool) {
-  if (dx != nullptr) NormInputGradient(x, weight, mean, rstd, dy, dx, rows, columns, pool);
+  if (dx != nullptr) NormInputGradient(x, weight, 0, mean, rstd, dy, dx, rows, columns, pool);
   if (dweight != nullptr || dbias != nullptr) {
     NormParameterGradients(x, mean, rstd, dy, dweight, dbias, rows, columns, pool);
   }
 }
 
 void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy,
-                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool) {
-  if (dx != nullptr) NormInputGradient(x, weight, nullptr, rstd, dy, dx, rows, columns, pool);
+                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool,
+                     float offset) {
+  if (dx != nullptr)
+    NormInputGradient(x, weight, offset, nullptr, rstd, dy, dx, rows, columns, pool);
   if (dweight != nullptr)
     NormParameterGradients(x, nullptr, rstd, dy, dweight, nullptr, rows, columns, pool);
 }
@@ -505,12 +511,14 @@ void LayerNormBackward(const float* x, const float* weight, const float* mean, c
                                           columns, pool);
 }
 void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd,
-             int64_t rows, int64_t columns, ThreadPool* pool) {
-  HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, epsilon, y, rstd, rows, columns, pool);
+             int64_t rows, int64_t columns, ThreadPool* pool, float offset) {
+  HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, epsilon, y, rstd, rows, columns, pool, offset);
 }
 void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy,
-                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool) {
-  HWY_DYNAMIC_DISPATCH(RmsNormBackward)(x, weight, rstd, dy, dx, dweight, rows, columns, pool);
+                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool,
+                     float offset) {
+  HWY_DYNAMIC_DISPATCH(RmsNormBackward)
+  (x, weight, rstd, dy, dx, dweight, rows, columns, pool, offset);
 }
 double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing,
                     float factor, float* dx, int64_t rows, int64_t columns, int64_t* counted,
@@ -571,13 +579,14 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
 }
 
 void RmsNorm(const float* x, const float* weight, float epsilon, float* y, int64_t rows,
-             int64_t columns) {
+             int64_t columns, float offset) {
   for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
     double square = 0;
     for (int64_t c = 0; c < columns; ++c)
       square += static_cast<double>(x[c]) * x[c] / static_cast<double>(columns);
     const double rstd = 1 / std::sqrt(square + epsilon);
-    for (int64_t c = 0; c < columns; ++c) y[c] = static_cast<float>(x[c] * rstd * weight[c]);
+    for (int64_t c = 0; c < columns; ++c)
+      y[c] = static_cast<float>(x[c] * rstd * (static_cast<double>(weight[c]) + offset));
   }
 }
 

@@ -24,11 +24,12 @@ void LayerNormBackward(const float* x, const float* weight, const float* mean, c
                        const float* dy, float* dx, float* dweight, float* dbias, int64_t rows,
                        int64_t columns, ThreadPool* pool);
 
-// y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + epsilon). (Zhang & Sennrich 2019)
+// y = x * rstd * (weight + offset), rstd = 1 / sqrt(mean(x^2) + epsilon). (Zhang & Sennrich 2019)
 void RmsNorm(const float* x, const float* weight, float epsilon, float* y, float* rstd,
-             int64_t rows, int64_t columns, ThreadPool* pool);
+             int64_t rows, int64_t columns, ThreadPool* pool, float offset = 0);
 void RmsNormBackward(const float* x, const float* weight, const float* rstd, const float* dy,
-                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool);
+                     float* dx, float* dweight, int64_t rows, int64_t columns, ThreadPool* pool,
+                     float offset = 0);
 
 // Mean negative log-likelihood with label smoothing s over rows whose target is not `ignore`:
 //   loss_r = (1 - s) (lse_r - x[r, t_r]) + s (lse_r - mean_c x[r, c]).
@@ -67,7 +68,7 @@ void Softmax(const float* x, float* y, int64_t rows, int64_t columns);
 void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y,
                int64_t rows, int64_t columns);
 void RmsNorm(const float* x, const float* weight, float epsilon, float* y, int64_t rows,
-             int64_t columns);
+             int64_t columns, float offset = 0);
 double CrossEntropy(const float* x, const int32_t* targets, int32_t ignore, float smoothing,
                     float factor, float* dx, int64_t rows, int64_t columns, int64_t* counted);
 void Rotary(const float* x, const float* cos, const float* sin, bool inverse, float* y,

@@ -27,7 +27,24 @@ void LayerNorm::Declare(ParameterList& list, const std::string& name, int64_t si
 }
 
 void RmsNorm::Declare(ParameterList& list, const std::string& name, int64_t size) {
-  list.Norm(name + ".weight", weight, size);
+  // What is added to 1 begins at 0.
+  if (offset == 0) {
+    list.Norm(name + ".weight", weight, size);
+  } else {
+    list.Bias(name + ".weight", weight, size);
+  }
+}
+
+void GatedFeedForward::Declare(ParameterList& list, const std::string& at, int64_t width,
+                               int64_t inner, bool with_bias) {
+  gate.Declare(list, at + "gate_proj", inner, width, with_bias);
+  up.Declare(list, at + "up_proj", inner, width, with_bias);
+  down.Declare(list, at + "down_proj", width, inner, with_bias);
+}
+
+Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
+  if (cap <= 0 || !ctx.ok()) return x;
+  return Scale(ctx, Activate(ctx, Scale(ctx, x, 1 / cap), Activation::kTanh), cap);
 }
 
 Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, AttentionSpec spec,
@@ -66,6 +83,38 @@ RotaryTables RotaryAngles(Context& ctx, const Tensor& positions,
     }
   }
   return tables;
+}
+
+void RotaryAttention::Declare(ParameterList& list, const std::string& at, int64_t width,
+                              int64_t heads, int64_t kv_heads, int64_t head_dim, bool qkv_bias,
+                              bool out_bias) {
+  q_proj.Declare(list, at + "q_proj", heads * head_dim, width, qkv_bias);
+  k_proj.Declare(list, at + "k_proj", kv_heads * head_dim, width, qkv_bias);
+  v_proj.Declare(list, at + "v_proj", kv_heads * head_dim, width, qkv_bias);
+  o_proj.Declare(list, at + "o_proj", width, heads * head_dim, out_bias);
+  spec.heads = heads;
+  spec.kv_heads = kv_heads;
+  spec.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+  spec.causal = true;
+}
+
+Tensor RotaryAttention::operator()(Context& ctx, const Tensor& x, const Tensor& key_mask,
+                                   const RotaryTables* turn, KvCache* cache, int layer) const {
+  return (*this)(ctx, q_proj(ctx, x), k_proj(ctx, x), v_proj(ctx, x), key_mask, turn, cache, layer);
+}
+
+Tensor RotaryAttention::operator()(Context& ctx, Tensor q, Tensor k, const Tensor& v,
+                                   const Tensor& key_mask, const RotaryTables* turn, KvCache* cache,
+                                   int layer) const {
+  if (q_norm.weight) q = q_norm(ctx, q);
+  if (k_norm.weight) k = k_norm(ctx, k);
+  if (turn != nullptr) {
+    q = Rotary(ctx, q, turn->cos, turn->sin, spec.heads);
+    k = Rotary(ctx, k, turn->cos, turn->sin, spec.kv_heads);
+  }
+  AttentionSpec masked = spec;
+  masked.key_mask = key_mask;
+  return o_proj(ctx, Attend(ctx, q, k, v, masked, cache, layer));
 }
 
 }  // namespace sotto::nn

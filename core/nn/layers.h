@@ -44,15 +44,33 @@ struct LayerNorm {
   }
 };
 
+// Of whole rows, or of each head where the weight is as wide as a head.
 struct RmsNorm {
   Tensor weight;
   float epsilon = 1e-6f;
+  float offset = 0;  // 1: the checkpoint holds the weight minus 1 (Gemma)
 
   void Declare(ParameterList& list, const std::string& name, int64_t size);
   Tensor operator()(Context& ctx, const Tensor& x) const {
-    return sotto::RmsNorm(ctx, x, weight, epsilon);
+    return sotto::RmsNorm(ctx, x, weight, epsilon, offset);
   }
 };
+
+// Feed-forward with a gate (Shazeer 2020): down(f(gate(x)) * up(x)); SwiGLU where f is SiLU.
+struct GatedFeedForward {
+  Linear gate, up, down;
+  Activation activation = Activation::kSilu;
+
+  // As Llama names them: gate_proj, up_proj, down_proj.
+  void Declare(ParameterList& list, const std::string& at, int64_t width, int64_t inner,
+               bool with_bias = false);
+  Tensor operator()(Context& ctx, const Tensor& x) const {
+    return down(ctx, Mul(ctx, Activate(ctx, gate(ctx, x), activation), up(ctx, x)));
+  }
+};
+
+// cap * tanh(x / cap); x itself where cap is 0.
+Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
 
 // Attention of one layer from projected q, k, v: appends to the cache when there is one, and shows
 // the probabilities to the probe. Sets the spec's key range; the caller sets heads, scale and
@@ -70,6 +88,24 @@ struct RotaryTables {
 };
 RotaryTables RotaryAngles(Context& ctx, const Tensor& positions,
                           const std::vector<float>& frequencies, float magnitude = 1);
+
+// Self-attention with rotary positions, grouped queries (Ainslie et al. 2023) and, where they are
+// declared, norms of queries and keys, by head or across heads.
+struct RotaryAttention {
+  Linear q_proj, k_proj, v_proj, o_proj;
+  RmsNorm q_norm, k_norm;
+  AttentionSpec spec;
+
+  // Sets the spec's heads and the custom scale 1 / sqrt(head_dim), and causal.
+  void Declare(ParameterList& list, const std::string& at, int64_t width, int64_t heads,
+               int64_t kv_heads, int64_t head_dim, bool qkv_bias, bool out_bias);
+  // Without `turn` positions are not seen.
+  Tensor operator()(Context& ctx, const Tensor& x, const Tensor& key_mask, const RotaryTables* turn,
+                    KvCache* cache, int layer) const;
+  // The same from the projected q, k and v on.
+  Tensor operator()(Context& ctx, Tensor q, Tensor k, const Tensor& v, const Tensor& key_mask,
+                    const RotaryTables* turn, KvCache* cache, int layer) const;
+};
 
 }  // namespace sotto::nn
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <string_view>
 
 #include "core/kernels/matmul.h"
@@ -239,23 +240,26 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tens
   return y;
 }
 
-Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilon) {
+Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilon, float offset) {
   if (!ctx.ok()) return {};
-  const int64_t rows = x.shape().rows(), columns = x.shape().columns();
-  if (!IsRow(weight, columns)) return Mismatch(ctx, "RMS norm", x, weight);
+  const int64_t columns = weight.elements();
+  if (weight.rank() != 1 || columns <= 0 || x.shape().columns() % columns != 0)
+    return Mismatch(ctx, "RMS norm", x, weight);
+  const int64_t rows = x.elements() / columns;
   const bool taped = Taped(ctx, x, weight);
   Tensor y = ctx.New(x.shape());
   Tensor rstd;
   if (taped) rstd = ctx.New({rows});
   if (!ctx.ok()) return {};
   RmsNorm(x.f32(), weight.f32(), epsilon, y.f32(), taped ? rstd.f32() : nullptr, rows, columns,
-          ctx.pool());
+          ctx.pool(), offset);
   if (taped) {
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       float* dx = GradOf(c, x);
       float* dw = GradOf(c, weight);
       if (!c.ok()) return;
-      RmsNormBackward(x.f32(), weight.f32(), rstd.f32(), dy.f32(), dx, dw, rows, columns, c.pool());
+      RmsNormBackward(x.f32(), weight.f32(), rstd.f32(), dy.f32(), dx, dw, rows, columns, c.pool(),
+                      offset);
     });
   }
   return y;
@@ -313,28 +317,39 @@ Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows) {
 }
 
 std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts) {
-  std::vector<Tensor> out(parts);
+  const std::vector<int64_t> widths(static_cast<size_t>(parts), x.shape().columns() / parts);
+  return Split(ctx, x, widths);
+}
+
+std::vector<Tensor> Split(Context& ctx, const Tensor& x, std::span<const int64_t> widths,
+                          int64_t groups) {
+  std::vector<Tensor> out(widths.size());
   if (!ctx.ok()) return out;
-  const int64_t rows = x.shape().rows(), all = x.shape().columns(), columns = all / parts;
-  if (columns * parts != all) {
-    ctx.Fail(
-        InvalidArgument(StrCat("split: ", x.shape().ToString(), " does not divide in ", parts)));
+  const int64_t all = std::accumulate(widths.begin(), widths.end(), int64_t{0});
+  if (groups <= 0 || all <= 0 || x.shape().columns() != all * groups) {
+    ctx.Fail(InvalidArgument(StrCat("split: ", x.shape().ToString(), " is not ", groups, " times ",
+                                    widths.size(), " parts of ", all, " columns")));
     return out;
   }
-  for (int p = 0; p < parts; ++p) {
-    Tensor y = ctx.New(x.shape().WithLast(columns));
+  const int64_t rows = x.elements() / all;
+  int64_t at = 0;
+  for (size_t p = 0; p < widths.size(); ++p) {
+    const int64_t columns = widths[p];
+    Tensor y = ctx.New(x.shape().WithLast(columns * groups));
     if (!y) return out;
     for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(y.f32() + r * columns, x.f32() + r * all + p * columns, columns * sizeof(float));
+      std::memcpy(y.f32() + r * columns, x.f32() + r * all + at,
+                  static_cast<size_t>(columns) * sizeof(float));
     }
     if (Taped(ctx, x)) {
       ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
         float* dx = GradOf(c, x);
         for (int64_t r = 0; dx != nullptr && r < rows; ++r) {
-          Axpy(dy.f32() + r * columns, 1, dx + r * all + p * columns, columns, nullptr);
+          Axpy(dy.f32() + r * columns, 1, dx + r * all + at, columns, nullptr);
         }
       });
     }
+    at += columns;
     out[p] = std::move(y);
   }
   return out;

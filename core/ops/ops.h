@@ -4,6 +4,7 @@
 #ifndef SOTTO_CORE_OPS_OPS_H_
 #define SOTTO_CORE_OPS_OPS_H_
 
+#include <span>
 #include <vector>
 
 #include "core/kernels/attention.h"
@@ -28,7 +29,10 @@ Tensor Softmax(Context& ctx, const Tensor& x);
 // bias may be empty.
 Tensor LayerNorm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                  float epsilon);
-Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilon);
+// weight [columns], or [columns / n]: then each n-th part of a row (a head) is normalized by
+// itself. `offset` is added to the weight.
+Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilon,
+               float offset = 0);
 
 // ids int32 of any shape; table [entries, columns], f32 or packed Q8. -> [ids..., columns]
 Tensor Embedding(Context& ctx, const Tensor& ids, const Tensor& table);
@@ -36,6 +40,10 @@ Tensor Embedding(Context& ctx, const Tensor& ids, const Tensor& table);
 Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows);
 // x [..., n * c] -> n tensors [..., c]
 std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts);
+// x [..., groups * (w_0 + w_1 + ...)] -> tensors [..., groups * w_i]: each group of columns (a
+// head) is cut by itself.
+std::vector<Tensor> Split(Context& ctx, const Tensor& x, std::span<const int64_t> widths,
+                          int64_t groups = 1);
 
 // The rows around each token, for a convolution over tokens by Linear: x [batch, tokens, c] ->
 // [batch, tokens, c * taps], whose column i * taps + k is x[t + k - (taps - 1) / 2, i], 0 outside.

@@ -104,9 +104,10 @@ Result<std::unique_ptr<Generation>> Generation::Start(const Model& model,
           "the prompt is empty, and the tokenizer has no token that begins a text");
     prompt.push_back(*start);
   }
-  if (static_cast<int64_t>(prompt.size()) >= model.max_positions()) {
+  const int64_t limit = model.max_positions();
+  if (limit > 0 && static_cast<int64_t>(prompt.size()) >= limit) {
     return InvalidArgument(StrCat("the prompt has ", prompt.size(),
-                                  " tokens; the model reads at most ", model.max_positions() - 1,
+                                  " tokens; the model reads at most ", limit - 1,
                                   " and needs room to write"));
   }
   if (options.eos_token_ids.empty() && tokenizer.eos_id())
@@ -144,8 +145,9 @@ Result<Generation::Step> Generation::Next() {
     step.finish_reason = "eos";
   } else {
     text = decoder_.Push(step.token);
+    const int64_t limit = model_.max_positions();
     if (made >= options_.max_new_tokens ||
-        static_cast<int64_t>(ids_.size()) >= model_.max_positions())
+        (limit > 0 && static_cast<int64_t>(ids_.size()) >= limit))
       step.finish_reason = "length";
   }
   if (!step.finish_reason.empty()) text += decoder_.Finish();

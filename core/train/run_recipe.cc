@@ -319,7 +319,7 @@ Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_siz
     return InvalidArgument(
         StrCat("the model has ", model->vocab_size(), " tokens and the tokenizer ", vocab_size));
   }
-  if (model->max_positions() < recipe.max_tokens) {
+  if (model->max_positions() > 0 && model->max_positions() < recipe.max_tokens) {
     return InvalidArgument(StrCat("'max_tokens' is ", recipe.max_tokens, " and the model has only ",
                                   model->max_positions(), " positions"));
   }

@@ -138,6 +138,9 @@ TEST(RowKernels, NormsMatchTheirTwinsForEveryWidth) {
       RmsNorm(x.data() + 1, w.data(), 1e-6f, y.data(), rstd.data(), 3, columns, nullptr);
       scalar::RmsNorm(x.data() + 1, w.data(), 1e-6f, want.data(), 3, columns);
       ExpectNear(y, want, 2e-6f, "RMS norm");
+      RmsNorm(x.data() + 1, w.data(), 1e-6f, y.data(), rstd.data(), 3, columns, nullptr, 1);
+      scalar::RmsNorm(x.data() + 1, w.data(), 1e-6f, want.data(), 3, columns, 1);
+      ExpectNear(y, want, 4e-6f, "RMS norm of weights around 1");
     }
   });
 }

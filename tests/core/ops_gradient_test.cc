@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <vector>
 
 #include "core/base/random.h"
@@ -141,6 +142,9 @@ TEST(OpGradients, SoftmaxAndNorms) {
   ExpectGradients(
       [](Context& c, const std::vector<Tensor>& in) { return RmsNorm(c, in[0], in[1], 1e-5f); },
       {Noise({3, 11}, 1), Noise({11}, 2)});
+  ExpectGradients(  // by head, with a weight around 1
+      [](Context& c, const std::vector<Tensor>& in) { return RmsNorm(c, in[0], in[1], 1e-5f, 1); },
+      {Noise({2, 2, 21}, 1), Noise({7}, 2)});
 }
 
 TEST(OpGradients, LookupsAddUpRepeatedRows) {
@@ -161,6 +165,29 @@ TEST(OpGradients, SplitPartsFlowBackToTheirColumns) {
         return Mul(c, parts[0], Add(c, parts[1], Scale(c, parts[2], 3)));
       },
       {Noise({2, 9}, 1)});
+  const std::vector<int64_t> widths{2, 1, 2};
+  ExpectGradients(
+      [widths](Context& c, const std::vector<Tensor>& in) {
+        const std::vector<Tensor> parts = Split(c, in[0], widths, 3);
+        return Mul(c, parts[0], parts[2]);
+      },
+      {Noise({2, 15}, 1)});
+}
+
+TEST(Ops, SplitCutsEachGroupOfColumnsByItself) {
+  Arena arena;
+  Context ctx(&arena);
+  std::vector<float> counted(12);
+  std::iota(counted.begin(), counted.end(), 0.0f);
+  const std::vector<int64_t> widths{1, 2};
+  const std::vector<Tensor> parts = Split(ctx, *Tensor::FromFloats({2, 6}, counted), widths, 2);
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  const auto values = [](const Tensor& t) {
+    return std::vector<float>(t.floats().begin(), t.floats().end());
+  };
+  EXPECT_EQ(parts[0].shape(), Shape({2, 2}));
+  EXPECT_EQ(values(parts[0]), (std::vector<float>{0, 3, 6, 9}));
+  EXPECT_EQ(values(parts[1]), (std::vector<float>{1, 2, 4, 5, 7, 8, 10, 11}));
 }
 
 TEST(OpGradients, RotaryTurnsGradientsBack) {
@@ -278,6 +305,7 @@ TEST(Ops, RefuseShapesThatDoNotMatch) {
   EXPECT_TRUE(refused([&](Context& c) { LayerNorm(c, a, row, {}, 1e-5f); }));
   EXPECT_TRUE(refused([&](Context& c) { RmsNorm(c, a, row, 1e-5f); }));
   EXPECT_TRUE(refused([&](Context& c) { Split(c, a, 2); }));
+  EXPECT_TRUE(refused([&](Context& c) { RmsNorm(c, a, Tensor(), 1e-5f); }));
   EXPECT_TRUE(refused([&](Context& c) { Embedding(c, Ints({2}, {0, 4}), b); }));
   EXPECT_TRUE(refused([&](Context& c) { Embedding(c, Ints({2}, {0, -1}), b); }));
   EXPECT_TRUE(refused([&](Context& c) { SelectRows(c, a, Ints({1}, {2})); }));

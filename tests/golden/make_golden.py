@@ -836,27 +836,57 @@ def make_functions():
     table[name] = {"value": y.tolist(), "derivative": x.grad.tolist()}
   write_json(HERE / "activations.json", rounded(table))
 
-  from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-  base = dict(hidden_size=64, num_attention_heads=4, max_position_embeddings=4096)
-  kinds = [
-      dict(rope_type="default", rope_theta=10000.0),
-      dict(rope_type="default", rope_theta=500000.0),
-      dict(rope_type="linear", rope_theta=10000.0, factor=4.0),
-      dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-           original_max_position_embeddings=8192),
-      dict(rope_type="llama3", rope_theta=500000.0, factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0,
-           original_max_position_embeddings=512),
-  ]
-  positions = [0, 1, 2, 7, 100, 1023, 4095]
-  cases = []
-  for kind in kinds:
-    rotary = LlamaRotaryEmbedding(transformers.LlamaConfig(**base, rope_parameters=dict(kind)))
-    cos, sin = rotary(torch.zeros(1), torch.tensor([positions]))
-    half = rotary.inv_freq.shape[0]
-    cases.append({"head_dim": 2 * half, "rope_parameters": kind, "inverse_frequencies": rotary.inv_freq.tolist(),
-                  "cos": cos[0, :, :half].tolist(), "sin": sin[0, :, :half].tolist()})
-  write_json(HERE / "rotary.json", rounded({"positions": positions, "cases": cases}))
+  cases = [rotary_case(*case) for case in rotary_cases()]
+  write_json(HERE / "rotary.json", rounded({"cases": cases}))
   print(f"activations.json, rotary.json: {len(cases)} rotary cases")
+
+
+def rotary_cases():
+  """Per case the architecture, its config as on the Hub, positions, and the type of layer."""
+  base = dict(hidden_size=64, num_attention_heads=4, max_position_embeddings=4096)
+  near, far = [0, 1, 2, 7, 100, 1023], [0, 1, 7, 100, 1023, 4095, 5000]
+  llama3 = dict(rope_type="llama3", low_freq_factor=1.0, high_freq_factor=4.0)
+  yarn = dict(rope_type="yarn", factor=8.0, original_max_position_embeddings=512)
+  longrope = dict(type="longrope", short_factor=[1.0, 1.1, 1.3, 2.0, 2.5, 3.5], long_factor=[1.0, 1.5, 4.0, 9.0, 17.0, 31.5])
+  dynamic = dict(base, max_position_embeddings=1024, rope_theta=10000.0, rope_scaling=dict(type="dynamic", factor=4.0))
+  phi3 = dict(base, original_max_position_embeddings=1024, partial_rotary_factor=0.75, rope_theta=10000.0, rope_scaling=longrope,
+              pad_token_id=0)
+  gemma3 = dict(base, head_dim=16, num_key_value_heads=2, num_hidden_layers=6)
+  old_gemma3 = dict(gemma3, rope_theta=1e6, rope_local_base_freq=5e3, rope_scaling=dict(rope_type="linear", factor=8.0))
+  new_gemma3 = dict(gemma3, rope_parameters=dict(full_attention=dict(yarn, rope_theta=1e5),
+                                                 sliding_attention=dict(rope_type="default", rope_theta=2e4)))
+  yield "Llama", dict(base, rope_theta=10000.0), far
+  yield "Llama", dict(base, rope_parameters=dict(rope_type="default", rope_theta=500000.0)), far
+  yield "Llama", dict(base, rope_theta=10000.0, rope_scaling=dict(type="linear", factor=4.0)), far
+  yield "Llama", dict(base, rope_parameters=dict(llama3, rope_theta=5e5, factor=8.0, original_max_position_embeddings=8192)), far
+  yield "Llama", dict(base, rope_theta=5e5, rope_scaling=dict(llama3, factor=32.0, original_max_position_embeddings=512)), far
+  yield "Llama", dynamic, near
+  yield "Llama", dynamic, far
+  yield "Llama", dict(base, rope_theta=10000.0, rope_scaling=yarn), far
+  yield "Llama", dict(base, rope_parameters=dict(yarn, rope_theta=10000.0, truncate=False, beta_fast=20, beta_slow=2)), far
+  yield "Llama", dict(base, rope_parameters=dict(yarn, rope_theta=10000.0, mscale=0.7, mscale_all_dim=1.2)), far
+  yield "Llama", dict(base, rope_parameters=dict(yarn, rope_theta=10000.0, attention_factor=0.9)), far
+  yield "Llama", dict(base, rope_parameters=dict(rope_type="proportional", rope_theta=10000.0, factor=2.0, partial_rotary_factor=0.5)), far
+  yield "Phi3", phi3, near
+  yield "Phi3", phi3, far
+  yield "Phi3", dict(phi3, rope_scaling=dict(longrope, factor=2.0, attention_factor=1.5)), far
+  yield "GPTNeoX", dict(base, rotary_pct=0.25, rotary_emb_base=5000), far
+  yield "GPTNeoX", dict(base, rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=9e3, partial_rotary_factor=0.75)), far
+  for config in (old_gemma3, new_gemma3):
+    for layer in ("full_attention", "sliding_attention"):
+      yield "Gemma3", config, far, layer
+
+
+def rotary_case(architecture, settings, positions, layer=None):
+  module = importlib.import_module(f"transformers.models.{architecture.replace('GPTN', 'GPT_N').lower()}.modeling_"
+                                   f"{architecture.replace('GPTN', 'GPT_N').lower()}")
+  config = getattr(transformers, architecture + ("TextConfig" if layer else "Config"))(**copy.deepcopy(settings))
+  rotary = getattr(module, f"{architecture}RotaryEmbedding")(config)
+  cos, sin = rotary(torch.zeros(1), torch.tensor([positions]), *([layer] if layer else []))
+  half = cos.shape[-1] // 2
+  case = dict(architecture=architecture, config=settings, head_dim=16, positions=positions,
+              cos=cos[0, :, :half].tolist(), sin=sin[0, :, :half].tolist())
+  return case | (dict(layer_type=layer) if layer else {})
 
 
 # --- All of it --------------------------------------------------------------------------------------

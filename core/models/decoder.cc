@@ -1,0 +1,123 @@
+#include "core/models/decoder.h"
+
+namespace sotto {
+
+Status DecoderConfig::Read(const Json& json, std::string_view activation_key) {
+  SOTTO_ASSIGN_OR_RETURN(vocab, json.IntOr("vocab_size", vocab, 1, kMaxVocab));
+  SOTTO_ASSIGN_OR_RETURN(hidden, json.IntOr("hidden_size", hidden, 1, kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(layers, json.IntOr("num_hidden_layers", layers, 1, kMaxLayers));
+  SOTTO_ASSIGN_OR_RETURN(heads, json.IntOr("num_attention_heads", heads, 1, kMaxHeads));
+  if (kv_heads == 0 || json["num_key_value_heads"].is_null()) kv_heads = heads;
+  SOTTO_ASSIGN_OR_RETURN(kv_heads, json.IntOr("num_key_value_heads", kv_heads, 1, heads));
+  if (heads % kv_heads != 0)
+    return InvalidFile("config.json: 'num_key_value_heads' does not divide the heads");
+  if (head_dim == 0 && json["head_dim"].is_null()) {
+    SOTTO_RETURN_IF_ERROR(CheckHeads(hidden, heads));
+    head_dim = hidden / heads;
+  }
+  SOTTO_ASSIGN_OR_RETURN(head_dim, json.IntOr("head_dim", head_dim, 1, kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(intermediate,
+                         json.IntOr("intermediate_size", intermediate, 1, 4 * kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(const double eps, json.NumberOr("rms_norm_eps", epsilon));
+  epsilon = static_cast<float>(eps);
+  if (!json[activation_key].is_null()) {
+    SOTTO_ASSIGN_OR_RETURN(const std::string name, json.StringAt(activation_key));
+    SOTTO_ASSIGN_OR_RETURN(activation, ActivationByName(name));
+  }
+  SOTTO_ASSIGN_OR_RETURN(tied, json.BoolOr("tie_word_embeddings", tied));
+  return OkStatus();
+}
+
+Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64_t window,
+                                         const std::function<bool(int64_t)>& slides) {
+  const Json& types = json["layer_types"];
+  if (!types.is_null() && static_cast<int64_t>(types.items().size()) != layers)
+    return InvalidFile(StrCat("config.json: 'layer_types' must name ", layers, " layers"));
+  std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
+  for (int64_t i = 0; i < layers; ++i) {
+    bool sliding = false;
+    if (types.is_null()) {
+      sliding = slides(i);
+    } else {
+      const std::string& type = types.items()[static_cast<size_t>(i)].as_string();
+      sliding = type == "sliding_attention";
+      if (!sliding && type != "full_attention")
+        return Unsupported(StrCat("config.json: the layer type '", type, "' is not implemented"));
+    }
+    if (sliding && window <= 0)
+      return InvalidFile("config.json: a layer slides, and there is no 'sliding_window'");
+    if (sliding) windows[static_cast<size_t>(i)] = window;
+  }
+  return windows;
+}
+
+Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers) {
+  SOTTO_ASSIGN_OR_RETURN(const bool used, json.BoolOr("use_sliding_window", false));
+  int64_t window = 0;
+  if (used && (!json.has("sliding_window") || !json["sliding_window"].is_null())) {
+    SOTTO_ASSIGN_OR_RETURN(window, json.IntOr("sliding_window", 4096, 1, kMaxContext));
+  }
+  SOTTO_ASSIGN_OR_RETURN(const int64_t full, json.IntOr("max_window_layers", 28, 0, kMaxLayers));
+  return ReadWindows(json, layers, window, [&](int64_t i) { return window > 0 && i >= full; });
+}
+
+Decoder::Decoder(const DecoderConfig& c, const Frame& frame, Head head)
+    : frame_(frame), layers_(c.layers), tied_(c.tied) {
+  head_ = head;
+  base_prefix_ = frame.prefix;
+  vocab_size_ = c.vocab;
+  hidden_size_ = c.hidden;
+  const std::string at = head == Head::kNone ? "" : base_prefix_;
+  embeddings_.Declare(parameters_, StrCat(at, frame.embeddings), c.vocab, c.hidden);
+  norm_.epsilon = c.epsilon;
+  norm_.offset = frame.norm_offset;
+  norm_.Declare(parameters_, StrCat(at, frame.norm), c.hidden);
+  if (head == Head::kCausalLM && !tied_)
+    parameters_.Matrix(StrCat(frame.output, ".weight"), output_, c.vocab, c.hidden);
+}
+
+std::string Decoder::LayerName(int64_t index, std::string_view list) const {
+  return StrCat(head_ == Head::kNone ? "" : base_prefix_, list, index, ".");
+}
+
+ModelOutput Decoder::Forward(Context& ctx, const ModelInput& input, KvCache* cache) const {
+  ModelOutput out;
+  if (cache != nullptr && !frame_.cached)
+    ctx.Fail(InvalidArgument("a bidirectional encoder has no past to cache"));
+  Call call;
+  call.sequence = ReadSequence(ctx, input, cache, max_positions_, /*counted_positions=*/true);
+  if (!ctx.ok()) return out;
+  call.cache = cache;
+  for (const RotaryPositions& rotary : rotary_)
+    call.turns.push_back(rotary.Tables(ctx, call.sequence));
+  Tensor x = embeddings_(ctx, input.ids);
+  if (frame_.embedding_scale != 1 && ctx.ok()) x = Scale(ctx, x, frame_.embedding_scale);
+  nn::Observe(ctx, x);
+  for (int64_t i = 0; i < layers_; ++i) {
+    x = Layer(ctx, x, call, static_cast<int>(i));
+    if (i + 1 < layers_) nn::Observe(ctx, x);
+  }
+  x = norm_(ctx, x);
+  nn::Observe(ctx, x);
+  if (cache != nullptr && ctx.ok()) cache->Advance(call.sequence.tokens);
+  out.last_hidden_state = x;
+  if (head_ == Head::kCausalLM) {
+    out.logits = Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? embeddings_.weight : output_, {});
+    if (frame_.logits_scale != 1 && ctx.ok())
+      out.logits = Scale(ctx, out.logits, frame_.logits_scale);
+    out.logits = nn::SoftCap(ctx, out.logits, frame_.logits_cap);
+  }
+  return out;
+}
+
+bool Decoder::Ignores(std::string_view name) const {
+  return name.ends_with("rotary_emb.inv_freq") ||
+         (name == StrCat(frame_.output, ".weight") && (tied_ || head_ == Head::kNone));
+}
+
+Status CheckDecoderHead(std::string_view architecture, Head head) {
+  if (head == Head::kNone || head == Head::kCausalLM) return OkStatus();
+  return Unsupported(StrCat(architecture, " is implemented bare and with its language-model head"));
+}
+
+}  // namespace sotto

@@ -1,0 +1,83 @@
+// What decoder-only language models share: the hyper-parameters that Llama's config.json and those
+// after it name alike, and the frame around their layers (embeddings, last norm, output). An
+// architecture brings its defaults and its layer. Nothing here knows one by name.
+#ifndef SOTTO_CORE_MODELS_DECODER_H_
+#define SOTTO_CORE_MODELS_DECODER_H_
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/models/architecture.h"
+#include "core/models/rotary.h"
+
+namespace sotto {
+
+struct DecoderConfig {
+  int64_t vocab = 32000, hidden = 4096, layers = 32, heads = 32;
+  int64_t kv_heads = 0;  // by default as many as heads
+  int64_t head_dim = 0;  // by default hidden / heads
+  int64_t intermediate = 11008;
+  Activation activation = Activation::kSilu;
+  float epsilon = 1e-6f;
+  bool tied = false;
+
+  // Replaces the defaults by what the config says.
+  Status Read(const Json& json, std::string_view activation_key = "hidden_act");
+};
+
+// How far back each layer sees, 0: all the way; `window` in those that "layer_types" calls
+// "sliding_attention" or, where it is silent, in those that `slides` picks.
+Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64_t window,
+                                         const std::function<bool(int64_t)>& slides);
+// The same as Qwen's configs say it: where "use_sliding_window" allows, in the layers from
+// "max_window_layers" on.
+Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers);
+
+class Decoder : public Model {
+ public:
+  ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache) const override;
+  bool Ignores(std::string_view name) const override;
+
+ protected:
+  // How the checkpoint calls the parts, and the scalars around the layers.
+  struct Frame {
+    std::string_view prefix = "model.", embeddings = "embed_tokens", norm = "norm",
+                     output = "lm_head";
+    float norm_offset = 0;
+    float embedding_scale = 1, logits_scale = 1;
+    float logits_cap = 0;  // soft; 0: none
+    bool cached = true;    // false: sees both ways, so that there is no past to keep
+  };
+  // What the layers of one call share.
+  struct Call {
+    Sequence sequence;
+    std::vector<nn::RotaryTables> turns;  // by kind of layer
+    KvCache* cache = nullptr;
+  };
+
+  Decoder(const DecoderConfig& c, const Frame& frame, Head head);
+  // "model.layers.3."
+  std::string LayerName(int64_t index, std::string_view list = "layers.") const;
+  // One for each kind of layer, as Call::turns then holds them.
+  void AddRotary(RotaryPositions rotary) { rotary_.push_back(std::move(rotary)); }
+
+  virtual Tensor Layer(Context& ctx, const Tensor& x, const Call& call, int index) const = 0;
+
+ private:
+  Frame frame_;
+  int64_t layers_;
+  bool tied_;
+  nn::Embedding embeddings_;
+  nn::RmsNorm norm_;
+  Tensor output_;
+  std::vector<RotaryPositions> rotary_;
+};
+
+// Fails unless the head is one that a decoder has here.
+Status CheckDecoderHead(std::string_view architecture, Head head);
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_MODELS_DECODER_H_
