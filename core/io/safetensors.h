@@ -18,11 +18,21 @@
 
 namespace sotto {
 
+// How a stored tensor differs from the one that a checkpoint holds under its name: what the
+// converters to other formats do to it, for the loader to undo.
+struct StoredForm {
+  std::vector<int32_t> to_row;     // the checkpoint's row of each stored one; empty: the same
+  float (*undo)(float) = nullptr;  // on each value
+  bool upright = false;            // [out, in], although checkpoints hold it as [in, out]
+  bool squeezed = false;           // extents of 1 may be left out
+};
+
 struct TensorInfo {
   std::string name;
   DType dtype;
   Shape shape;
   uint64_t begin, end;  // byte range in the file; need not be aligned
+  StoredForm form = {};
 };
 
 class SafetensorsHeader {

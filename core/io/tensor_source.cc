@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/tensor/blocks.h"
+
 namespace sotto {
 namespace {
 
@@ -33,16 +35,8 @@ Status TensorSource::AddArriving(std::string_view bytes, size_t arrived, size_t 
                                  std::string_view file_name) {
   const auto header = SafetensorsHeader::Parse(bytes.substr(0, arrived), bytes.size());
   if (!header.ok()) return file_name.empty() ? header.status() : header.status().In(file_name);
-  for (const TensorInfo& info : header->tensors()) {
-    Entry entry;
-    entry.info = info;
-    entry.file = file_name;
-    entry.data = bytes.data() + info.begin;
-    entry.readable = bytes.size() - info.begin + readable_after;
-    entry.owner = owner;
-    const Status status = Insert(std::move(entry));
-    if (!status.ok()) return file_name.empty() ? status : status.In(file_name);
-  }
+  SOTTO_RETURN_IF_ERROR(AddTensors({header->tensors().begin(), header->tensors().end()}, bytes,
+                                   readable_after, owner, file_name));
   for (const auto& item : header->metadata()) {
     if (std::find(metadata_.begin(), metadata_.end(), item) == metadata_.end()) {
       metadata_.push_back(item);
@@ -51,10 +45,26 @@ Status TensorSource::AddArriving(std::string_view bytes, size_t arrived, size_t 
   return OkStatus();
 }
 
+Status TensorSource::AddTensors(std::vector<TensorInfo> tensors, std::string_view bytes,
+                                size_t readable_after, const std::shared_ptr<const void>& owner,
+                                std::string_view file_name) {
+  for (TensorInfo& info : tensors) {
+    Entry entry;
+    entry.data = bytes.data() + info.begin;
+    entry.readable = bytes.size() - info.begin + readable_after;
+    entry.file = file_name;
+    entry.owner = owner;
+    entry.info = std::move(info);
+    const Status status = Insert(std::move(entry));
+    if (!status.ok()) return file_name.empty() ? status : status.In(file_name);
+  }
+  return OkStatus();
+}
+
 Status TensorSource::Add(std::string name, Tensor tensor) {
   if (!tensor) return InvalidArgument(StrCat("tensor '", name, "' is empty"));
   Entry entry;
-  entry.info = {std::move(name), tensor.dtype(), tensor.shape(), 0, tensor.bytes()};
+  entry.info = {std::move(name), tensor.dtype(), tensor.shape(), 0, tensor.bytes(), {}};
   entry.tensor = std::move(tensor);
   return Insert(std::move(entry));
 }
@@ -92,7 +102,8 @@ Result<Tensor> TensorSource::Take(std::string_view name, const std::optional<Sha
   if (entry.tensor) return entry.tensor;
 
   const uint64_t bytes = info.end - info.begin;
-  const bool aligned = reinterpret_cast<uintptr_t>(entry.data) % DTypeBytes(info.dtype) == 0;
+  const size_t alignment = std::max<size_t>(DTypeBytes(info.dtype), 1);
+  const bool aligned = reinterpret_cast<uintptr_t>(entry.data) % alignment == 0;
   if (aligned && entry.readable - bytes >= kAlignment) {
     Tensor view = Tensor::Borrow(entry.data, info.shape, info.dtype, entry.owner);
     if (!view) return OutOfMemory(StrCat("no memory for tensor '", name, "'"));
@@ -109,6 +120,18 @@ Result<Tensor> TensorSource::TakeF32(std::string_view name, const std::optional<
   Result<Tensor> converted = ConvertFloats(stored, DType::kF32);
   if (!converted.ok()) return converted.status().In(StrCat("tensor '", name, "'"));
   return converted;
+}
+
+Result<std::string_view> TensorSource::TakeBytes(std::string_view name) {
+  const auto at = entries_.find(name);
+  if (at == entries_.end())
+    return NotFound(StrCat("the model's files have no tensor '", name, "'"));
+  Entry& entry = at->second;
+  entry.taken = true;
+  if (entry.tensor) {
+    return std::string_view(static_cast<const char*>(entry.tensor.data()), entry.tensor.bytes());
+  }
+  return std::string_view(entry.data, static_cast<size_t>(entry.info.end - entry.info.begin));
 }
 
 void TensorSource::Skip(std::string_view name) {
@@ -143,24 +166,19 @@ void ConvertAll(const Tensor& from, Tensor& to, Convert convert) {
   for (int64_t i = 0, n = from.elements(); i < n; ++i) out[i] = convert(in[i]);
 }
 
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
 }  // namespace
 
 Result<Tensor> ConvertFloats(const Tensor& tensor, DType dtype) {
   const DType from = tensor.dtype();
-  if (!IsFloat(from) || !IsFloat(dtype)) {
+  if (!IsFloating(from) || !IsFloating(dtype) || IsBlocked(dtype) ||
+      (IsBlocked(from) && dtype != DType::kF32)) {
     return Unsupported(StrCat("values of ", DTypeName(from), " cannot become ", DTypeName(dtype)));
   }
   if (from == dtype) return tensor;
   SOTTO_ASSIGN_OR_RETURN(Tensor out, Tensor::Allocate(tensor.shape(), dtype));
   using U16 = uint16_t;
-  if (from == DType::kF16 && dtype == DType::kF32) {
-    ConvertAll<U16, float>(tensor, out, F16ToF32);
-  } else if (from == DType::kBF16 && dtype == DType::kF32) {
-    ConvertAll<U16, float>(tensor, out, BF16ToF32);
+  if (dtype == DType::kF32) {
+    DecodeRow(from, tensor.data(), tensor.elements(), out.f32());
   } else if (from == DType::kF32 && dtype == DType::kF16) {
     ConvertAll<float, U16>(tensor, out, F32ToF16);
   } else if (from == DType::kF32) {

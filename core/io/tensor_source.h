@@ -1,6 +1,6 @@
-// The tensors of one model, from one or several safetensors files, found by name. It remembers
-// which were taken, so that a loader can name what it did not use. It owns no weights: tensors are
-// views into the files' memory wherever dtype and alignment allow.
+// The tensors of one model, from one or several files, found by name. It remembers which were
+// taken, so that a loader can name what it did not use. It owns no weights: tensors are views into
+// the files' memory wherever dtype and alignment allow.
 #ifndef SOTTO_CORE_IO_TENSOR_SOURCE_H_
 #define SOTTO_CORE_IO_TENSOR_SOURCE_H_
 
@@ -29,6 +29,9 @@ class TensorSource {
   // file.
   Status AddArriving(std::string_view bytes, size_t arrived, size_t readable_after,
                      const std::shared_ptr<const void>& owner, std::string_view file_name = "");
+  // The tensors of a file of any format, at their places in `bytes`.
+  Status AddTensors(std::vector<TensorInfo> tensors, std::string_view bytes, size_t readable_after,
+                    const std::shared_ptr<const void>& owner, std::string_view file_name);
   // A tensor that is in memory already.
   Status Add(std::string name, Tensor tensor);
   // Whether every tensor of a sharded model is in the file that its index names, and no other one
@@ -41,6 +44,8 @@ class TensorSource {
   Result<Tensor> Take(std::string_view name, const std::optional<Shape>& shape = std::nullopt);
   // The same as f32: a view of stored f32, a converted copy of f16 and bf16; integers are an error.
   Result<Tensor> TakeF32(std::string_view name, const std::optional<Shape>& shape = std::nullopt);
+  // The stored bytes of a tensor, at any alignment, valid as long as the source and its owners.
+  Result<std::string_view> TakeBytes(std::string_view name);
   // Counts a tensor as used without reading it.
   void Skip(std::string_view name);
   // Forgets what was taken, so that the same files can fill another model.
@@ -66,8 +71,8 @@ class TensorSource {
   Metadata metadata_;
 };
 
-// A tensor with its elements as another float type, rounded to nearest even (f32, f16 and bf16
-// only); the same tensor where it has that type already.
+// A tensor with its elements as another float type, rounded to nearest even: f32, f16 and bf16 as
+// each other, and blocks as f32; the same tensor where it has that type already.
 Result<Tensor> ConvertFloats(const Tensor& tensor, DType dtype);
 
 }  // namespace sotto

@@ -62,6 +62,21 @@ constexpr BlockLayout BlockLayoutOf(DType dtype) {
 // Whether a tensor of this type is rows of blocks of more than one value.
 constexpr bool IsBlocked(DType dtype) { return BlockLayoutOf(dtype).values > 1; }
 
+// The bytes of `columns` values, a whole number of blocks.
+constexpr int64_t BytesOfRow(DType dtype, int64_t columns) {
+  const BlockLayout block = BlockLayoutOf(dtype);
+  return columns / block.values * block.bytes;
+}
+
+// Whether the values are floating-point numbers, plain or quantized.
+constexpr bool IsFloating(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || IsBlocked(dtype);
+}
+
+// The next `columns` values as f32, bit for bit as ggml defines them; a whole number of blocks of a
+// floating type, at any alignment.
+void DecodeRow(DType dtype, const void* row, int64_t columns, float* out);
+
 }  // namespace sotto
 
 #endif  // SOTTO_CORE_TENSOR_BLOCKS_H_

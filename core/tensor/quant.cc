@@ -26,14 +26,6 @@ Status CheckMatrix(const Tensor& m, DType dtype) {
   return OkStatus();
 }
 
-Result<Tensor> AllocatePacked(const Q8Layout& layout) {
-  SOTTO_ASSIGN_OR_RETURN(Tensor packed, Tensor::Allocate({layout.n, layout.k}, DType::kQ8));
-  std::memset(packed.data(), kQ8Offset, static_cast<size_t>(layout.scales_offset()));
-  std::memset(static_cast<char*>(packed.data()) + layout.scales_offset(), 0,
-              static_cast<size_t>(layout.n_padded * 4));
-  return packed;
-}
-
 }  // namespace
 
 Result<Q8Rows> QuantizeRows(const Tensor& matrix) {
@@ -52,32 +44,67 @@ Result<Q8Rows> QuantizeRows(const Tensor& matrix) {
   return rows;
 }
 
+Result<Q8Packer> Q8Packer::Create(int64_t n, int64_t k) {
+  const Q8Layout layout = Q8Layout::For(n, k);
+  SOTTO_ASSIGN_OR_RETURN(Tensor packed, Tensor::Allocate({n, k}, DType::kQ8));
+  std::memset(packed.data(), kQ8Offset, static_cast<size_t>(layout.scales_offset()));
+  std::memset(static_cast<char*>(packed.data()) + layout.scales_offset(), 0,
+              static_cast<size_t>(layout.n_padded * 4));
+  return Q8Packer(std::move(packed));
+}
+
+void Q8Packer::SetRow(int64_t row, const float* values) {
+  const Q8Layout layout = Q8Layout::For(packed_.dim(0), packed_.dim(1));
+  const float scale = RowScale(values, layout.k), inverse = scale > 0 ? 1 / scale : 0;
+  uint8_t* bytes = static_cast<uint8_t*>(packed_.data());
+  for (int64_t c = 0; c < layout.k; ++c) {
+    bytes[layout.Offset(row, c)] =
+        static_cast<uint8_t>(QuantizeValue(values[c], inverse) + kQ8Offset);
+  }
+  SetScale(row, scale);
+}
+
+Status Q8Packer::SetRounded(int64_t row, const int8_t* values) {
+  const Q8Layout layout = Q8Layout::For(packed_.dim(0), packed_.dim(1));
+  uint8_t* bytes = static_cast<uint8_t*>(packed_.data());
+  for (int64_t c = 0; c < layout.k; ++c) {
+    const int value = static_cast<int>(values[c]);
+    if (value < -kQ8Max || value > kQ8Max) {
+      return InvalidFile(StrCat("an 8-bit weight is ", value, "; values lie in -63..63"));
+    }
+    bytes[layout.Offset(row, c)] = static_cast<uint8_t>(value + kQ8Offset);
+  }
+  return OkStatus();
+}
+
+void Q8Packer::SetScale(int64_t row, float scale) {
+  const Q8Layout layout = Q8Layout::For(packed_.dim(0), packed_.dim(1));
+  char* scales = static_cast<char*>(packed_.data()) + layout.scales_offset();
+  std::memcpy(scales + row * 4, &scale, 4);
+}
+
 Result<Tensor> PackQ8(const Q8Rows& rows) {
   SOTTO_RETURN_IF_ERROR(CheckMatrix(rows.values, DType::kI8));
-  const Q8Layout layout = Q8Layout::For(rows.values.dim(0), rows.values.dim(1));
-  if (rows.scales.dtype() != DType::kF32 || rows.scales.shape() != Shape({layout.n})) {
+  const int64_t n = rows.values.dim(0), k = rows.values.dim(1);
+  if (rows.scales.dtype() != DType::kF32 || rows.scales.shape() != Shape({n})) {
     return InvalidArgument(StrCat("the scales of an 8-bit matrix ", rows.values.shape().ToString(),
-                                  " must be F32 [", layout.n, "]"));
+                                  " must be F32 [", n, "]"));
   }
-  SOTTO_ASSIGN_OR_RETURN(Tensor packed, AllocatePacked(layout));
+  SOTTO_ASSIGN_OR_RETURN(Q8Packer packer, Q8Packer::Create(n, k));
   const int8_t* values = static_cast<const int8_t*>(rows.values.data());
-  uint8_t* bytes = static_cast<uint8_t*>(packed.data());
-  for (int64_t r = 0; r < layout.n; ++r) {
-    for (int64_t c = 0; c < layout.k; ++c) {
-      const int value = static_cast<int>(values[r * layout.k + c]);
-      if (value < -kQ8Max || value > kQ8Max) {
-        return InvalidFile(StrCat("an 8-bit weight is ", value, "; values lie in -63..63"));
-      }
-      bytes[layout.Offset(r, c)] = static_cast<uint8_t>(value + kQ8Offset);
-    }
+  for (int64_t r = 0; r < n; ++r) {
+    SOTTO_RETURN_IF_ERROR(packer.SetRounded(r, values + r * k));
+    packer.SetScale(r, rows.scales.f32()[r]);
   }
-  std::memcpy(bytes + layout.scales_offset(), rows.scales.f32(), static_cast<size_t>(layout.n) * 4);
-  return packed;
+  return packer.packed();
 }
 
 Result<Tensor> PackQ8(const Tensor& matrix) {
-  SOTTO_ASSIGN_OR_RETURN(const Q8Rows rows, QuantizeRows(matrix));
-  return PackQ8(rows);
+  SOTTO_RETURN_IF_ERROR(CheckMatrix(matrix, DType::kF32));
+  const int64_t n = matrix.dim(0), k = matrix.dim(1);
+  SOTTO_ASSIGN_OR_RETURN(Q8Packer packer, Q8Packer::Create(n, k));
+  for (int64_t r = 0; r < n; ++r) packer.SetRow(r, matrix.f32() + r * k);
+  return packer.packed();
 }
 
 void UnpackQ8Row(const Tensor& packed, int64_t row, float* out) {

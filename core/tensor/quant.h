@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/tensor/tensor.h"
 
@@ -42,6 +43,24 @@ struct Q8Layout {
 struct Q8Rows {
   Tensor values;
   Tensor scales;
+};
+
+// Packs a matrix of which the rows come one by one, in any order.
+class Q8Packer {
+ public:
+  static Result<Q8Packer> Create(int64_t n, int64_t k);
+  // Rounds k values, with their scale.
+  void SetRow(int64_t row, const float* values);
+  // k values that are rounded already, of which those outside -63..63 are an error; the scale comes
+  // by SetScale.
+  Status SetRounded(int64_t row, const int8_t* values);
+  void SetScale(int64_t row, float scale);
+  // Rows that were not set are zeros.
+  const Tensor& packed() const { return packed_; }
+
+ private:
+  explicit Q8Packer(Tensor packed) : packed_(std::move(packed)) {}
+  Tensor packed_;
 };
 
 Result<Q8Rows> QuantizeRows(const Tensor& f32_matrix);

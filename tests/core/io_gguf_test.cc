@@ -2,12 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <sstream>
 
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/io/tensor_source.h"
+#include "core/tensor/blocks.h"
 
 namespace sotto {
 namespace {
@@ -214,6 +218,37 @@ TEST(GgufSplit, NamesTheOtherParts) {
     EXPECT_EQ(GgufSplitNames(name, 3).status().message(),
               StrCat("the file is one of 3 parts, but its name '", name,
                      "' does not end with '-00001-of-00003.gguf' or the like"));
+  }
+}
+
+// Random bytes against ggml's own decoder: see tests/golden/README.md.
+TEST(Gguf, DecodesEveryBlockTypeBitForBitAsGgmlDoes) {
+  const auto file = ReadFile(SOTTO_SOURCE_DIR "/tests/golden/gguf/blocks.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  TensorSource golden;
+  ASSERT_TRUE(golden.AddSafetensors(*file, nullptr).ok());
+  for (const DType dtype :
+       {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K,
+        DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kMXFP4}) {
+    const std::string name(DTypeName(dtype));
+    const Tensor blocks = *golden.Take(name + ".blocks"), bits = *golden.Take(name + ".bits");
+    const BlockLayout layout = BlockLayoutOf(dtype);
+    ASSERT_EQ(blocks.dim(1), layout.bytes) << name;
+    const Shape shape({blocks.dim(0), layout.values});
+    const Tensor decoded =
+        *ConvertFloats(Tensor::Borrow(blocks.data(), shape, dtype, nullptr), DType::kF32);
+    ASSERT_EQ(decoded.elements(), bits.elements()) << name;
+    int64_t finite = 0;
+    for (int64_t i = 0; i < bits.elements(); ++i) {
+      const float expected = std::bit_cast<float>(bits.i32()[i]), actual = decoded.f32()[i];
+      if (std::isnan(expected)) {
+        ASSERT_TRUE(std::isnan(actual)) << name << " value " << i;
+        continue;
+      }
+      finite += std::isfinite(expected);
+      ASSERT_EQ(std::bit_cast<int32_t>(actual), bits.i32()[i]) << name << " value " << i;
+    }
+    EXPECT_GT(finite, bits.elements() / 2) << name;
   }
 }
 

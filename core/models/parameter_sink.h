@@ -1,0 +1,58 @@
+// Brings a stored tensor to where the model keeps it, in the layout that it keeps: row by row, in
+// pieces of any size, so that neither the file nor a copy in f32 need be in memory. It undoes what
+// the file's format did to the tensor (see StoredForm).
+#ifndef SOTTO_CORE_MODELS_PARAMETER_SINK_H_
+#define SOTTO_CORE_MODELS_PARAMETER_SINK_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/io/safetensors.h"
+#include "core/models/model.h"
+#include "core/tensor/quant.h"
+
+namespace sotto {
+
+// Whether a matrix is worth packing to 8 bits.
+bool MayPack(const Parameter& parameter);
+
+class ParameterSink {
+ public:
+  // A tensor of another shape or of no floating type is an error.
+  static Result<ParameterSink> Create(const Parameter& parameter, const TensorInfo& stored,
+                                      const LoadOptions& options);
+
+  // The stored tensor as rows.
+  int64_t rows() const { return rows_; }
+  int64_t row_bytes() const { return row_bytes_; }
+  // The next `count` rows.
+  Status Add(const char* bytes, int64_t count);
+
+  // Whether the values are rounded ones, of which the scales are a tensor beside: F32 [rows()].
+  bool wants_scales() const { return wants_scales_; }
+  void SetScales(const float* scales);
+
+  // Whether all is there, and then the parameter.
+  bool whole() const { return next_ == rows_ && (!wants_scales_ || !scales_.empty()); }
+  Result<Tensor> Finish();
+
+ private:
+  explicit ParameterSink(const Parameter& p) : shape_(p.shape) {}
+  void Place(int64_t row, const float* values);
+
+  Shape shape_;  // of the parameter
+  DType dtype_ = DType::kF32;
+  StoredForm form_;
+  int64_t rows_ = 0, columns_ = 0, row_bytes_ = 0, next_ = 0;
+  bool transposes_ = false, packs_ = false, wants_scales_ = false;
+  std::vector<float> row_;
+  Tensor plain_;                    // f32, of the parameter's shape
+  std::optional<Q8Packer> packer_;  // in its place
+  std::vector<float> scales_;
+};
+
+}  // namespace sotto
+
+#endif  // SOTTO_CORE_MODELS_PARAMETER_SINK_H_
