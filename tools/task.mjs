@@ -317,16 +317,34 @@ const commands = {
     await step('biome', () => tool('biome', 'check', '--write', '.'));
   },
 
-  async bench(...names) {
+  /** `bench [names]`: the whole, or the parts named: native, wasm, browser; `peers` installs what they are measured with. */
+  async bench(...only) {
     await setup();
-    const programs = ['kernels_bench', 'train_bench'];
-    await step('native: build', () => cmake('native', 'sotto', ...programs));
-    await run('build/native/sotto', ['bench', ...names], { show: true });
-    if (names.length) return;
-    for (const program of programs) await run(`build/native/tests/${program}`, [], { show: true });
-    const torch = await run('python3', ['-c', 'import torch, transformers'], { anyStatus: true });
-    if (torch.status === 0) await run('python3', ['tests/bench/train_pytorch.py'], { show: true });
-    else console.log('(no PyTorch here to train beside: python3 cannot import torch and transformers)');
+    if (only.includes('peers')) {
+      const folder = 'tests/bench/peers';
+      await step('peers', () => run('npm', ['ci', '--prefix', folder, '--ignore-scripts', '--no-audit', '--no-fund']));
+    }
+    const parts = only.filter((part) => part !== 'peers');
+    const wanted = (part) => parts.length === 0 || parts.includes(part);
+    if (wanted('native')) {
+      const programs = ['kernels_bench', 'train_bench'];
+      await step('native: build', () => cmake('native', 'sotto', ...programs));
+      await run('build/native/sotto', ['bench'], { show: true });
+      for (const program of programs) await run(`build/native/tests/${program}`, [], { show: true });
+      const torch = await run('python3', ['-c', 'import torch, transformers'], { anyStatus: true });
+      if (torch.status === 0) await run('python3', ['tests/bench/train_pytorch.py'], { show: true });
+      else console.log('(no PyTorch here to train beside: python3 cannot import torch and transformers)');
+    }
+    if (wanted('wasm')) {
+      for (const preset of ['wasm-simd', 'wasm-relaxed']) {
+        await step(`${preset}: build`, () => cmake(preset, 'kernels_bench'));
+        await run('node_modules/.bin/node', [`build/${preset}/tests/kernels_bench.cjs`], { show: true });
+      }
+    }
+    if (wanted('browser')) {
+      await web();
+      await run('node', ['tests/bench/run.mjs', '--threads', '1,2'], { show: true });
+    }
   },
 };
 
