@@ -150,6 +150,25 @@ def combining_classes(age):
     return out
 
 
+CATEGORIES = ('Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cs Cn'
+              .split())
+
+
+def categories():
+    """[count] then (length - 1, index into CATEGORIES) of runs from U+0000 on; surrogates are Cs."""
+    runs = []
+    for code in range(0x110000):
+        index = CATEGORIES.index(U.category(chr(code)))
+        if runs and runs[-1][1] == index:
+            runs[-1][0] += 1
+        else:
+            runs.append([1, index])
+    out = varint(len(runs))
+    for length, index in runs:
+        out += varint(length - 1) + [index]
+    return out
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--ucd', default='/usr/share/unicode')
@@ -180,6 +199,7 @@ def main():
         'Decomposition': decompositions(age),
         'Composition': compositions(age),
         'CombiningClass': combining_classes(age),
+        'Category': categories(),
     }
     print('// Written by tools/make_unicode.py from the Unicode Character Database; do not edit.')
     for name, data in tables.items():

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/text/byte_alphabet.h"
+#include "core/text/split_pattern.h"
 #include "core/text/unicode.h"
 
 namespace sotto {
@@ -163,51 +164,51 @@ class PrependNormalizer final : public Normalizer {
   std::vector<char32_t> prefix_;
 };
 
-// What is replaced: a literal, or a run of at least `min_run` characters of white space.
+// Every match becomes `content`, whose characters stand for the last one that was matched.
 class ReplaceNormalizer final : public Normalizer {
  public:
-  ReplaceNormalizer(std::string_view literal, std::string_view content)
-      : literal_(CodesOf(literal)), content_(CodesOf(content)) {}
-  ReplaceNormalizer(bool only_blanks, size_t min_run, std::string_view content)
-      : only_blanks_(only_blanks), min_run_(min_run), content_(CodesOf(content)) {}
+  ReplaceNormalizer(std::unique_ptr<SplitPattern> pattern, std::string_view content)
+      : pattern_(std::move(pattern)), content_(CodesOf(content)) {}
 
   void Apply(std::vector<AlignedChar>& text) const override {
+    std::string bytes;
+    for (const AlignedChar& c : text) AppendUtf8(bytes, c.code);
     std::vector<AlignedChar> out;
     out.reserve(text.size());
-    for (size_t i = 0; i < text.size();) {
-      const size_t length = MatchAt(text, i);
-      if (length == 0) {
-        out.push_back(text[i++]);
-        continue;
+    size_t at = 0, pos = 0, begin, end;  // at: the character that begins at byte pos
+    const auto skip = [&](size_t to, bool keep) {
+      for (; pos < to; ++at) {
+        if (keep) out.push_back(text[at]);
+        pos += static_cast<size_t>(DecodeValid(bytes, pos).length);
       }
-      const Span span = text[i + length - 1].span;
-      for (const char32_t c : content_) out.push_back({c, span});
-      i += length;
+    };
+    while (pattern_->Find(bytes, pos, &begin, &end)) {
+      skip(begin, true);
+      skip(end, false);
+      for (const char32_t c : content_) out.push_back({c, text[at - 1].span});
     }
+    skip(bytes.size(), true);
     text = std::move(out);
   }
 
  private:
-  size_t MatchAt(const std::vector<AlignedChar>& text, size_t at) const {
-    if (min_run_ > 0) {
-      size_t end = at;
-      while (end < text.size() &&
-             (only_blanks_ ? text[end].code == ' ' : Has(text[end].code, unicode::kSpace))) {
-        ++end;
-      }
-      return end - at >= min_run_ ? end - at : 0;
-    }
-    if (literal_.empty() || text.size() - at < literal_.size()) return 0;
-    for (size_t i = 0; i < literal_.size(); ++i) {
-      if (text[at + i].code != literal_[i]) return 0;
-    }
-    return literal_.size();
+  std::unique_ptr<SplitPattern> pattern_;
+  std::vector<char32_t> content_;
+};
+
+// One character for another, the most common replacement.
+class ReplaceCharNormalizer final : public Normalizer {
+ public:
+  ReplaceCharNormalizer(char32_t from, char32_t to) : from_(from), to_(to) {}
+  bool Keeps(std::string_view text) const override {
+    return from_ < 0x80 && text.find(static_cast<char>(from_)) == std::string_view::npos;
+  }
+  void Apply(std::vector<AlignedChar>& text) const override {
+    for (AlignedChar& c : text) c.code = c.code == from_ ? to_ : c.code;
   }
 
-  std::vector<char32_t> literal_;
-  bool only_blanks_ = false;
-  size_t min_run_ = 0;
-  std::vector<char32_t> content_;
+ private:
+  char32_t from_, to_;
 };
 
 // BERT's: drop control characters, blanks for white space, ideographs set apart, accents stripped,
@@ -358,20 +359,19 @@ Result<std::unique_ptr<Normalizer>> MakeSequence(const Json& spec) {
 Result<std::unique_ptr<Normalizer>> MakeReplace(const Json& spec) {
   SOTTO_ASSIGN_OR_RETURN(const std::string content, spec.StringAt("content"));
   const Json& pattern = spec["pattern"];
+  std::unique_ptr<SplitPattern> made;
   if (pattern["String"].is_string()) {
-    return std::unique_ptr<Normalizer>(
-        std::make_unique<ReplaceNormalizer>(pattern["String"].as_string(), content));
-  }
-  const std::string& regex = pattern["Regex"].as_string();
-  const std::pair<std::string_view, std::pair<bool, size_t>> known[] = {
-      {"\\s+", {false, 1}}, {" {2,}", {true, 2}}, {" +", {true, 1}}};
-  for (const auto& [source, run] : known) {
-    if (regex == source) {
-      return std::unique_ptr<Normalizer>(
-          std::make_unique<ReplaceNormalizer>(run.first, run.second, content));
+    const std::vector<char32_t> from = CodesOf(pattern["String"].as_string()),
+                                to = CodesOf(content);
+    if (from.size() == 1 && to.size() == 1) {
+      return std::unique_ptr<Normalizer>(std::make_unique<ReplaceCharNormalizer>(from[0], to[0]));
     }
+    made = MakeLiteralPattern(pattern["String"].as_string());
+  } else {
+    SOTTO_ASSIGN_OR_RETURN(const std::string regex, pattern.StringAt("Regex"));
+    SOTTO_ASSIGN_OR_RETURN(made, MakeRegexPattern(regex));
   }
-  return Unsupported(StrCat("the normalizer Replace with the pattern ", pattern.Dump()));
+  return std::unique_ptr<Normalizer>(std::make_unique<ReplaceNormalizer>(std::move(made), content));
 }
 
 }  // namespace

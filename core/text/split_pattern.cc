@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/text/aligned_text.h"
+#include "core/text/regex.h"
 #include "core/text/unicode.h"
 
 namespace sotto {
@@ -206,6 +207,17 @@ class PropertyPattern final : public SplitPattern {
   bool run_;
 };
 
+class RegexPattern final : public SplitPattern {
+ public:
+  explicit RegexPattern(Regex regex) : regex_(std::move(regex)) {}
+  bool Find(std::string_view text, size_t pos, size_t* begin, size_t* end) const override {
+    return regex_.Find(text, pos, begin, end);
+  }
+
+ private:
+  Regex regex_;
+};
+
 class WordPattern final : public SplitPattern {
  public:
   bool Find(std::string_view text, size_t pos, size_t* begin, size_t* end) const override {
@@ -257,7 +269,8 @@ Result<std::unique_ptr<SplitPattern>> MakeRegexPattern(std::string_view regex) {
       return Made(std::make_unique<PropertyPattern>(known.properties, known.run));
     }
   }
-  return Unsupported(StrCat("splitting by the regular expression ", regex));
+  SOTTO_ASSIGN_OR_RETURN(Regex parsed, Regex::Parse(regex));
+  return Made(std::make_unique<RegexPattern>(std::move(parsed)));
 }
 
 std::unique_ptr<SplitPattern> MakeLiteralPattern(std::string literal) {

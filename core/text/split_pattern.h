@@ -1,5 +1,5 @@
-// Where a pre-tokenizer cuts: literals, and the regular expressions that tokenizer files are known
-// to use, each matched by hand. This is no regular expression engine: another pattern is an error.
+// Where a pre-tokenizer cuts: literals, and regular expressions, of which the most common ones are
+// matched by hand.
 #ifndef SOTTO_CORE_TEXT_SPLIT_PATTERN_H_
 #define SOTTO_CORE_TEXT_SPLIT_PATTERN_H_
 

@@ -342,6 +342,53 @@ const Properties& PropertyTable() {
   return table;
 }
 
+namespace {
+
+// The index of a code point's category: pages of 256, equal pages stored once.
+struct CategoryTable {
+  uint16_t page[0x1100];
+  std::vector<uint8_t> index;
+  CategoryTable() {
+    Reader reader(kCategoryData);
+    uint32_t left = reader.Varint(), run = 0;
+    uint8_t category = 29;
+    std::vector<uint8_t> codes(256);
+    for (uint32_t p = 0; p < 0x1100; ++p) {
+      for (uint8_t& c : codes) {
+        if (run == 0 && left > 0) {
+          run = reader.Varint() + 1;
+          category = reader.Byte();
+          --left;
+        }
+        run -= run > 0 ? 1 : 0;
+        c = category;
+      }
+      size_t same = 0;
+      while (same < index.size() && std::memcmp(&index[same], codes.data(), 256) != 0) same += 256;
+      if (same == index.size()) index.insert(index.end(), codes.begin(), codes.end());
+      page[p] = static_cast<uint16_t>(same / 256);
+    }
+  }
+};
+
+}  // namespace
+
+uint32_t CategoryOf(char32_t c) {
+  static const CategoryTable table;
+  return c < 0x110000 ? 1u << table.index[static_cast<size_t>(table.page[c >> 8]) << 8 | (c & 0xFF)]
+                      : kCn;
+}
+
+uint32_t CategoriesNamed(std::string_view name) {
+  static constexpr std::string_view kNames =
+      "LuLlLtLmLoMnMcMeNdNlNoPcPdPsPePiPfPoSmScSkSoZsZlZpCcCfCoCsCn";
+  uint32_t found = 0;
+  for (size_t i = 0; i < kNames.size() / 2 && !name.empty(); ++i) {
+    if (kNames.substr(2 * i, 2).starts_with(name)) found |= 1u << i;
+  }
+  return found;
+}
+
 bool IsBertIdeograph(char32_t c) {
   if (c < 0x3400) return false;
   return c <= 0x4DBF || (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) ||

@@ -36,6 +36,44 @@ inline uint8_t PropertiesOf(const Properties& table, char32_t c) {
 inline uint8_t PropertiesOf(char32_t c) { return PropertiesOf(PropertyTable(), c); }
 inline bool Has(char32_t c, uint8_t properties) { return (PropertiesOf(c) & properties) != 0; }
 
+// General categories, as bits that may be combined.
+enum Category : uint32_t {
+  kLu = 1u << 0,
+  kLl = 1u << 1,
+  kLt = 1u << 2,
+  kLm = 1u << 3,
+  kLo = 1u << 4,
+  kMn = 1u << 5,
+  kMc = 1u << 6,
+  kMe = 1u << 7,
+  kNd = 1u << 8,
+  kNl = 1u << 9,
+  kNo = 1u << 10,
+  kPc = 1u << 11,
+  kPd = 1u << 12,
+  kPs = 1u << 13,
+  kPe = 1u << 14,
+  kPi = 1u << 15,
+  kPf = 1u << 16,
+  kPo = 1u << 17,
+  kSm = 1u << 18,
+  kSc = 1u << 19,
+  kSk = 1u << 20,
+  kSo = 1u << 21,
+  kZs = 1u << 22,
+  kZl = 1u << 23,
+  kZp = 1u << 24,
+  kCc = 1u << 25,
+  kCf = 1u << 26,
+  kCo = 1u << 27,
+  kCs = 1u << 28,
+  kCn = 1u << 29,
+};
+// The category of a code point (Unicode 16); kCn past U+10FFFF.
+uint32_t CategoryOf(char32_t c);
+// The categories of a name as \p{...} takes it ("L", "Lu", "P"); 0 for an unknown one.
+uint32_t CategoriesNamed(std::string_view name);
+
 // The ideographs that BERT sets apart by spaces.
 bool IsBertIdeograph(char32_t c);
 

@@ -1,3 +1,4 @@
+#include "core/text/regex.h"
 #include "core/text/tokenizer.h"
 
 #include <algorithm>
@@ -69,6 +70,24 @@ TEST(TextTokenizer, AnUnknownPartIsAnErrorThatNamesIt) {
   ExpectError(R"({"model":{"type":"Bigram","vocab":[]}})", StatusCode::kUnsupported, "'Bigram'");
   ExpectError(R"({"model":{"type":"BPE","dropout":0.1,"vocab":{},"merges":[]}})",
               StatusCode::kUnsupported, "dropout");
+}
+
+TEST(TextTokenizer, ARegularExpressionBeyondTheKnownIsAnErrorThatShowsIt) {
+  for (const char* regex :
+       {"(ab)*",  "a+?", "(?<=a)b", "(?<!a)b", "(a)\\\\1", "[a&&b]", "[a[b]]", "\\\\p{Greek}",
+        "a**",    "^a",  "a$",      "(a",      "a)",       "[a",     "[]",     "a{2",
+        "a{3,2}", "*a",  "\\\\q",   "(?x)a",   "(?=a)*",   "\\\\"}) {
+    ExpectError(Document("pre_tokenizer", StrCat(R"({"type":"Split","pattern":{"Regex":")", regex,
+                                                 R"("},"behavior":"Isolated","invert":false})")),
+                StatusCode::kUnsupported, "regular expression");
+  }
+}
+
+TEST(TextTokenizer, AnExpressionMadeToBeSlowEnds) {
+  const auto regex = Regex::Parse("a*a*a*a*a*b");
+  ASSERT_TRUE(regex.ok());
+  size_t begin, end;
+  EXPECT_FALSE(regex->Find(std::string(300, 'a'), 0, &begin, &end));
 }
 
 TEST(TextTokenizer, AMalformedFileIsAnErrorThatSaysWhere) {

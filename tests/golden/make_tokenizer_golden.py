@@ -222,6 +222,23 @@ def unigrams():
     return {'unigram_t5': t5, 'unigram_xlmr': xlmr}
 
 
+# GPT-3.5's and GPT-4o's, two of DeepSeek's, CLIP's, Falcon's, Qwen 3.5's, and what else there is.
+PATTERNS = [
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r'\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+',
+    '[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+',
+    '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|'
+    ' ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+',
+    r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+    r'[\p{P}\$\+<=>\^~\|]+|[0-9][0-9][0-9]',
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r'|\s+(?!\S)|\s+',
+    r'(?i:[k-u])(?>a|ab)?b', r'\w+\d', r'\x{300}|\u0301', r'\P{L}{3,4}(?=\W)', r'(?:x|.\S)(?!b)', r'\p{^Zs}[^\W\d_]',
+]
+
+
 def fallback_model():
     """Llama-2's kind: characters, merges, and a token for each byte."""
     letters = ['\u2581'] + [chr(c) for c in range(0x21, 0x7F)] + list('éüßñ')
@@ -327,6 +344,11 @@ def part_cases():
                            decoder={'type': 'BPEDecoder', 'suffix': '</w>'})
     yield 'ignore_merges', dict(model=dict(fallback_model(), ignore_merges=True), normalizer=sequence(prepend, blank),
                                 pre_tokenizer=split({'String': '\u2581'}, 'MergedWithNext'))
+    for i, pattern in enumerate(PATTERNS):
+        yield 'regex_%d' % i, dict(pre_tokenizer=split({'Regex': pattern}, 'Isolated'))
+    yield 'replace_regex', dict(normalizer=sequence(
+        {'type': 'Replace', 'pattern': {'Regex': r'\s{2,}|[\n\r\t]'}, 'content': ' '},
+        {'type': 'Replace', 'pattern': {'Regex': r'(?i:the)|a+(?=\d)'}, 'content': '\u20ac\u20ac'}))
     yield 'added', dict(pre_tokenizer=words, normalizer=lower, added_tokens=[
         added(1, '<s>'), added(2, '</s>')] + [added(len(fallback_model()['vocab']) + i, content, **flags)
                                               for i, (content, flags) in enumerate((
