@@ -7,6 +7,9 @@
 namespace sotto {
 namespace {
 
+// Tokens that a text gets where neither the caller nor the model says: as Hugging Face's pipelines.
+constexpr int64_t kDefaultNewTokens = 256;
+
 Status CheckOptions(const Json& options, std::string_view task,
                     std::initializer_list<std::string_view> known) {
   if (!options.is_null() && !options.is_object())
@@ -83,11 +86,12 @@ const Pipeline::Task Pipeline::kTasks[] = {
     {"fill-mask", "", Head::kMaskedLM, false, &Pipeline::FillMask},
     {"feature-extraction", "", Head::kNone, true, &Pipeline::ExtractJson},
     {"text-generation", "", Head::kCausalLM, false, &Pipeline::GenerateText},
+    {"text2text-generation", "", Head::kSeq2SeqLM, false, &Pipeline::GenerateFromText},
 };
 
 std::vector<std::string_view> TaskNames() {
-  return {"text-classification", "sentiment-analysis", "fill-mask", "feature-extraction",
-          "text-generation"};
+  return {"text-classification", "sentiment-analysis", "fill-mask",
+          "feature-extraction",  "text-generation",    "text2text-generation"};
 }
 
 Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files,
@@ -311,29 +315,63 @@ Result<Json> Pipeline::ExtractJson(const Json& input, const Json& options) {
   });
 }
 
-Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view prompt,
-                                                       const Json& options) {
-  SOTTO_ASSIGN_OR_RETURN(GenerationOptions read,
-                         GenerationOptions::Read(options, generation_config_));
-  SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(prompt, {.parse_special = false}));
+Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view text, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(
+      GenerationOptions read,
+      GenerationOptions::Read(options, generation_config_, model_->config(), kDefaultNewTokens));
+  SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(text, {.parse_special = false}));
   return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids),
                            std::move(read));
 }
 
-Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
-  SOTTO_ASSIGN_OR_RETURN(const bool full, options.BoolOr("return_full_text", true));
-  const auto one = [&](const Json& prompt) -> Result<Json> {
+Json Pipeline::ScoresJson(const Generation::Output& output) const {
+  const auto one = [&](int32_t id, float logprob) {
+    return std::vector<Json::Member>{{"token", Json::Int(id)},
+                                     {"token_str", Json::String(tokenizer_->IdToToken(id))},
+                                     {"logprob", Json::Number(logprob)}};
+  };
+  std::vector<Json> tokens;
+  for (size_t i = 0; i < output.scores.size(); ++i) {
+    std::vector<Json::Member> token = one(output.ids[i], output.scores[i].logprob);
+    std::vector<Json> top;
+    for (const auto& [id, logprob] : output.scores[i].top)
+      top.push_back(Json::Object(one(id, logprob)));
+    if (!top.empty()) token.emplace_back("top_logprobs", Json::Array(std::move(top)));
+    tokens.push_back(Json::Object(std::move(token)));
+  }
+  return Json::Array(std::move(tokens));
+}
+
+Result<Json> Pipeline::GenerateEach(const Json& input, const Json& options, bool with_prompt) {
+  return Each(input, [&](const Json& prompt) -> Result<Json> {
     SOTTO_RETURN_IF_ERROR(CheckText(prompt, task_));
     SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Generation> generation,
                            Generate(prompt.as_string(), options));
-    std::string text = full ? prompt.as_string() : "";
     while (!generation->done()) {
-      SOTTO_ASSIGN_OR_RETURN(const Generation::Step step, generation->Next());
-      text += step.text;
+      if (const auto step = generation->Next(); !step.ok()) return step.status();
     }
-    return Json::Array({Json::Object({{"generated_text", Json::String(std::move(text))}})});
-  };
-  return Each(input, one);
+    std::vector<Json> texts;
+    for (const Generation::Output& output : generation->outputs()) {
+      std::vector<Json::Member> text{
+          {"generated_text", Json::String((with_prompt ? prompt.as_string() : "") + output.text)}};
+      if (!output.scores.empty()) text.emplace_back("tokens", ScoresJson(output));
+      texts.push_back(Json::Object(std::move(text)));
+    }
+    return Json::Array(std::move(texts));
+  });
+}
+
+Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(const bool full, options.BoolOr("return_full_text", true));
+  std::vector<Json::Member> rest;
+  for (const Json::Member& member : options.members()) {
+    if (member.first != "return_full_text") rest.push_back(member);
+  }
+  return GenerateEach(input, Json::Object(std::move(rest)), full);
+}
+
+Result<Json> Pipeline::GenerateFromText(const Json& input, const Json& options) {
+  return GenerateEach(input, options, /*with_prompt=*/false);
 }
 
 }  // namespace sotto

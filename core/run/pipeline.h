@@ -41,13 +41,15 @@ class Pipeline {
   //   text-classification  {top_k, function_to_apply, truncation} -> [{label, score}]
   //   fill-mask            {top_k, targets}   -> [{score, token, token_str, sequence}]
   //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of
-  //   numbers text-generation      see GenerationOptions::Read, and return_full_text ->
-  //   [{generated_text}]
+  //   numbers text-generation      see GenerationOptions, and return_full_text ->
+  //   [{generated_text}], with
+  //                        output_logprobs also {tokens: [{token, token_str, logprob}]}
+  //   text2text-generation the same of an encoder-decoder, without return_full_text
   Result<Json> Run(const Json& input, const Json& options);
   // feature-extraction of one text as numbers: [1, tokens, hidden], or [1, hidden] when pooled.
   Result<Features> Extract(std::string_view text, const Json& options);
-  // text-generation by steps; the pipeline outlives the generation.
-  Result<std::unique_ptr<Generation>> Generate(std::string_view prompt, const Json& options);
+  // The generating tasks by steps; the pipeline outlives the generation.
+  Result<std::unique_ptr<Generation>> Generate(std::string_view text, const Json& options);
 
   const Model& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -62,6 +64,9 @@ class Pipeline {
   Result<Json> FillMask(const Json& input, const Json& options);
   Result<Json> ExtractJson(const Json& input, const Json& options);
   Result<Json> GenerateText(const Json& input, const Json& options);
+  Result<Json> GenerateFromText(const Json& input, const Json& options);
+  Result<Json> GenerateEach(const Json& input, const Json& options, bool with_prompt);
+  Json ScoresJson(const Generation::Output& output) const;
   struct Task;
   static const Task kTasks[];
 

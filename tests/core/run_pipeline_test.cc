@@ -70,8 +70,8 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
                            return name;
                          });
 
-SamplingOptions OptionsOf(const Json& json) {
-  SamplingOptions o{.do_sample = true};
+LogitsOptions OptionsOf(const Json& json) {
+  LogitsOptions o{.do_sample = true};
   const auto number = [&](std::string_view key, float fallback) {
     return static_cast<float>(*json.NumberOr(key, fallback));
   };
@@ -81,6 +81,10 @@ SamplingOptions OptionsOf(const Json& json) {
   o.min_p = number("min_p", 0);
   o.repetition_penalty = number("repetition_penalty", 1);
   return o;
+}
+
+Sampler SamplerOf(const LogitsOptions& options, uint64_t seed = 0) {
+  return Sampler(LogitsProcessors(options, {}), seed);
 }
 
 TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
@@ -93,7 +97,7 @@ TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
     for (const Json& x : golden["logits"][one["logits"].as_string()].items())
       logits.push_back(static_cast<float>(x.as_number()));
     std::vector<float> actual(logits.size());
-    for (const auto& [id, p] : Sampler(OptionsOf(one["options"])).Distribution(logits, prefix))
+    for (const auto& [id, p] : SamplerOf(OptionsOf(one["options"])).Distribution(logits, prefix))
       actual[id] = p;
     for (size_t i = 0; i < actual.size(); ++i) {
       EXPECT_NEAR(actual[i], one["probabilities"].items()[i].as_number(), 1e-5)
@@ -103,7 +107,7 @@ TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
 }
 
 TEST(Sampler, DrawsAsOftenAsTheProbabilitySays) {
-  Sampler sampler({.do_sample = true, .seed = 5});
+  Sampler sampler = SamplerOf({.do_sample = true}, 5);
   const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.2f)};
   int count[3] = {};
   for (int i = 0; i < 20000; ++i) ++count[sampler.Next(logits, {})];
@@ -114,19 +118,19 @@ TEST(Sampler, DrawsAsOftenAsTheProbabilitySays) {
 
 TEST(Sampler, PassesOverLogitsThatAreNoNumbers) {
   const std::vector<float> logits{NAN, 1, INFINITY * 0, -INFINITY};
-  EXPECT_EQ(Sampler({}).Next(logits, {}), 1);
-  EXPECT_EQ(Sampler({.do_sample = true}).Next(logits, {}), 1);
+  EXPECT_EQ(SamplerOf({}).Next(logits, {}), 1);
+  EXPECT_EQ(SamplerOf({.do_sample = true}).Next(logits, {}), 1);
   const std::vector<float> nothing{NAN, NAN};
-  EXPECT_EQ(Sampler({.do_sample = true}).Next(nothing, {}), 0);
+  EXPECT_EQ(SamplerOf({.do_sample = true}).Next(nothing, {}), 0);
 }
 
 TEST(Sampler, RefusesSettingsThatMakeNoSense) {
-  EXPECT_FALSE(SamplingOptions{.temperature = 0}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.top_p = 0}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.top_p = 1.5f}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.min_p = -1}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.repetition_penalty = 0}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.temperature = NAN}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.temperature = 0}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.top_p = 0}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.top_p = 1.5f}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.min_p = -1}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.repetition_penalty = 0}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.temperature = NAN}.Validate().ok());
 }
 
 Json Parsed(const char* text) { return *Json::Parse(text); }
@@ -193,7 +197,8 @@ TEST(Generation, EndsWhenTheModelsContextIsFull) {
   std::string reason;
   while (!generation->done()) reason = (*generation->Next()).finish_reason;
   EXPECT_TRUE(reason == "length" || reason == "eos");
-  EXPECT_LE(static_cast<int64_t>(generation->ids().size()), room);
+  const auto made = static_cast<int64_t>(generation->outputs().front().ids.size());
+  EXPECT_LE(generation->prompt_tokens() + made, room);
   const Status refused = p->Generate(std::string(5000, 'x'), Json::Object({})).status();
   EXPECT_NE(refused.message().find("tokens"), std::string::npos);
 }
