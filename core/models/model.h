@@ -111,6 +111,10 @@ struct LoadOptions {
 };
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
 
+// The same judged by names, shapes and dtypes alone, without reading a weight: everything that
+// LoadWeights would refuse, not only the first.
+std::vector<Status> CheckWeights(const Model& model, const TensorSource& source);
+
 enum class SaveFormat : uint8_t { kF32, kF16, kQ8 };
 // The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out,
 // in] with
