@@ -11,7 +11,7 @@
 namespace sotto {
 namespace {
 
-const Architecture* const kRegistry[] = {&kBert, &kGpt2, &kLlama};
+const Architecture* const kRegistry[] = {&kBert, &kGpt2, &kLlama, &kMamba, &kRwkv};
 
 constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForSequenceClassification", Head::kSequenceClassification},
