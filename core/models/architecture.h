@@ -51,6 +51,7 @@ struct Architecture {
   Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
 };
 extern const Architecture kBert, kGpt2, kLlama;
+extern const Architecture kDeberta, kDebertaV2, kModernBert, kModernBertDecoder, kNomicBert;
 extern const Architecture kMamba, kRwkv;  // recurrent
 
 }  // namespace sotto

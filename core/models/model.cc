@@ -11,7 +11,11 @@
 namespace sotto {
 namespace {
 
-const Architecture* const kRegistry[] = {&kBert, &kGpt2, &kLlama, &kMamba, &kRwkv};
+const Architecture* const kRegistry[] = {
+    &kBert,    &kGpt2,      &kLlama,                                         //
+    &kDeberta, &kDebertaV2, &kModernBert, &kModernBertDecoder, &kNomicBert,  //
+    &kMamba,   &kRwkv,                                                       //
+};
 
 constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForSequenceClassification", Head::kSequenceClassification},

@@ -231,6 +231,23 @@ TEST(OpGradients, AttentionOfEveryKind) {
                   {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
 }
 
+TEST(OpGradients, TheMeanOverTokensLeavesOutPadding) {
+  const Tensor mask = *Tensor::Zeros({3, 4}, DType::kU8);
+  for (const int i : {0, 1, 6, 7}) static_cast<uint8_t*>(const_cast<Tensor&>(mask).data())[i] = 1;
+  for (const Tensor& m : {mask, Tensor()}) {
+    ExpectGradients(
+        [m](Context& c, const std::vector<Tensor>& in) { return MeanTokens(c, in[0], m); },
+        {Noise({3, 4, 5}, 1)});
+  }
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor x = *Tensor::FromFloats({1, 3, 1}, std::vector<float>{1, 2, 30});
+  Tensor two = *Tensor::Zeros({1, 3}, DType::kU8);
+  static_cast<uint8_t*>(two.data())[0] = static_cast<uint8_t*>(two.data())[2] = 1;
+  EXPECT_EQ(*MeanTokens(ctx, x, two).f32(), 15.5f);
+  EXPECT_EQ(*MeanTokens(ctx, x, {}).f32(), 11.0f);
+}
+
 TEST(OpGradients, UnfoldGivesNeighboursWithinTheSequence) {
   for (const int64_t taps : {1, 3, 4, 7}) {
     ExpectGradients(
