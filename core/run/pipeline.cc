@@ -324,22 +324,30 @@ Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view text, co
                            std::move(read));
 }
 
-Json Pipeline::ScoresJson(const Generation::Output& output) const {
+Json Pipeline::TokenJson(int32_t token, const TokenScore& score) const {
   const auto one = [&](int32_t id, float logprob) {
     return std::vector<Json::Member>{{"token", Json::Int(id)},
                                      {"token_str", Json::String(tokenizer_->IdToToken(id))},
                                      {"logprob", Json::Number(logprob)}};
   };
-  std::vector<Json> tokens;
-  for (size_t i = 0; i < output.scores.size(); ++i) {
-    std::vector<Json::Member> token = one(output.ids[i], output.scores[i].logprob);
-    std::vector<Json> top;
-    for (const auto& [id, logprob] : output.scores[i].top)
-      top.push_back(Json::Object(one(id, logprob)));
-    if (!top.empty()) token.emplace_back("top_logprobs", Json::Array(std::move(top)));
-    tokens.push_back(Json::Object(std::move(token)));
+  std::vector<Json::Member> out = one(token, score.logprob);
+  std::vector<Json> top;
+  for (const auto& [id, logprob] : score.top) top.push_back(Json::Object(one(id, logprob)));
+  if (!top.empty()) out.emplace_back("top_logprobs", Json::Array(std::move(top)));
+  return Json::Object(std::move(out));
+}
+
+Json Pipeline::GeneratedJson(const Generation& generation, std::string_view before) const {
+  std::vector<Json> texts;
+  for (const Generation::Output& output : generation.outputs()) {
+    std::vector<Json::Member> text{{"generated_text", Json::String(StrCat(before, output.text))}};
+    std::vector<Json> tokens;
+    for (size_t i = 0; i < output.scores.size(); ++i)
+      tokens.push_back(TokenJson(output.ids[i], output.scores[i]));
+    if (!tokens.empty()) text.emplace_back("tokens", Json::Array(std::move(tokens)));
+    texts.push_back(Json::Object(std::move(text)));
   }
-  return Json::Array(std::move(tokens));
+  return Json::Array(std::move(texts));
 }
 
 Result<Json> Pipeline::GenerateEach(const Json& input, const Json& options, bool with_prompt) {
@@ -350,14 +358,7 @@ Result<Json> Pipeline::GenerateEach(const Json& input, const Json& options, bool
     while (!generation->done()) {
       if (const auto step = generation->Next(); !step.ok()) return step.status();
     }
-    std::vector<Json> texts;
-    for (const Generation::Output& output : generation->outputs()) {
-      std::vector<Json::Member> text{
-          {"generated_text", Json::String((with_prompt ? prompt.as_string() : "") + output.text)}};
-      if (!output.scores.empty()) text.emplace_back("tokens", ScoresJson(output));
-      texts.push_back(Json::Object(std::move(text)));
-    }
-    return Json::Array(std::move(texts));
+    return GeneratedJson(*generation, with_prompt ? prompt.as_string() : "");
   });
 }
 
@@ -371,7 +372,37 @@ Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
 }
 
 Result<Json> Pipeline::GenerateFromText(const Json& input, const Json& options) {
-  return GenerateEach(input, options, /*with_prompt=*/false);
+  SOTTO_ASSIGN_OR_RETURN(Json result, GenerateEach(input, options, /*with_prompt=*/false));
+  // Hugging Face gives a flat list for a list where each text has one answer.
+  if (!input.is_array()) return result;
+  std::vector<Json> flat;
+  for (const Json& texts : result.items()) {
+    if (texts.items().size() != 1) return result;
+    flat.push_back(texts.items().front());
+  }
+  return Json::Array(std::move(flat));
+}
+
+Result<TextInsides> Pipeline::Insides(const Json& input, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(const InsidesOptions read, InsidesOptions::Read(options));
+  TextInsides out;
+  SOTTO_ASSIGN_OR_RETURN(out.encoding, EncodeText(input, /*truncate=*/false));
+  if (model_->is_encoder_decoder()) {
+    SOTTO_ASSIGN_OR_RETURN(
+        const GenerationOptions generation,
+        GenerationOptions::Read({}, generation_config_, model_->config(), kDefaultNewTokens));
+    const auto start = generation.decoder_start_token_id ? generation.decoder_start_token_id
+                                                         : generation.bos_token_id;
+    if (start) out.decoder_ids.push_back(*start);
+    SOTTO_RETURN_IF_ERROR(tokenizer_->EncodeIds(input["decoder_text"].as_string(),
+                                                /*parse_special=*/false, out.decoder_ids));
+  }
+  SOTTO_ASSIGN_OR_RETURN(ModelInput ids, SequenceInput(out.encoding.ids, out.decoder_ids));
+  SOTTO_ASSIGN_OR_RETURN(
+      ids.token_type_ids,
+      Tensor::FromInts({1, static_cast<int64_t>(out.encoding.size())}, out.encoding.type_ids));
+  SOTTO_ASSIGN_OR_RETURN(out.outputs, RunInsides(*model_, pool_.get(), ids, read));
+  return out;
 }
 
 }  // namespace sotto

@@ -13,6 +13,7 @@
 #include "core/io/model_folder.h"
 #include "core/models/model.h"
 #include "core/run/generation.h"
+#include "core/run/insides.h"
 #include "core/text/tokenizer.h"
 
 namespace sotto {
@@ -21,6 +22,13 @@ namespace sotto {
 struct Features {
   std::vector<int64_t> dims;
   std::vector<float> data;
+};
+
+// A text as the model reads it, and what happens inside (see RunInsides).
+struct TextInsides {
+  Encoding encoding;
+  std::vector<int32_t> decoder_ids;  // of an encoder-decoder
+  NamedTensors outputs;
 };
 
 class Pipeline {
@@ -50,6 +58,13 @@ class Pipeline {
   Result<Features> Extract(std::string_view text, const Json& options);
   // The generating tasks by steps; the pipeline outlives the generation.
   Result<std::unique_ptr<Generation>> Generate(std::string_view text, const Json& options);
+  // What a finished one made: [{generated_text}], each after `before`, with tokens where asked.
+  Json GeneratedJson(const Generation& generation, std::string_view before) const;
+  // {token, token_str, logprob, top_logprobs: [{token, token_str, logprob}]} of a token.
+  Json TokenJson(int32_t token, const TokenScore& score) const;
+  // The insides of the model for one text ({"text", "text_pair"}; of an encoder-decoder also
+  // {"text", "decoder_text"}: see RunInsides).
+  Result<TextInsides> Insides(const Json& input, const Json& options);
 
   const Model& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -66,7 +81,6 @@ class Pipeline {
   Result<Json> GenerateText(const Json& input, const Json& options);
   Result<Json> GenerateFromText(const Json& input, const Json& options);
   Result<Json> GenerateEach(const Json& input, const Json& options, bool with_prompt);
-  Json ScoresJson(const Generation::Output& output) const;
   struct Task;
   static const Task kTasks[];
 
