@@ -77,7 +77,7 @@ TEST_P(GoldenGeneration, GivesTheIdsThatHuggingFaceGives) {
   for (const Json& one : golden["cases"].items()) {
     SCOPED_TRACE(one["options"].Dump());
     const auto search = Finished(*model, Ids(one["input_ids"]), Ids(one["decoder_input_ids"]),
-                                 Options(one["options"]));
+                                 Options(one["options"], model->config()));
     std::vector<std::vector<int32_t>> expected;
     for (const Json& row : one["sequences"].items()) expected.push_back(Ids(row));
     EXPECT_EQ(search->Matrix(), expected);

@@ -236,6 +236,52 @@ TEST(Pipeline, ATaskNeedsItsHead) {
             StatusCode::kUnsupported);
 }
 
+TEST(Pipeline, ShowsTheInsidesOfATextByHuggingFacesNames) {
+  const auto p = Open("fill-mask", "fill-mask");
+  const Json options = Parsed(
+      R"({"output_attentions": true, "output_hidden_states": true, "output_logprobs": true})");
+  const Result<TextInsides> insides = p->Insides(Json::String("A quiet river."), options);
+  ASSERT_TRUE(insides.ok()) << insides.status().message();
+  const int64_t tokens = static_cast<int64_t>(insides->encoding.size());
+  const int64_t hidden = p->model().hidden_size();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : insides->outputs) {
+    names.push_back(name);
+    if (name == "logits") EXPECT_EQ(tensor.shape(), Shape({1, tokens, p->model().vocab_size()}));
+    if (name == "logprobs") EXPECT_EQ(tensor.shape(), Shape({1, tokens}));
+    if (name == "hidden_states.1") EXPECT_EQ(tensor.shape(), Shape({1, tokens, hidden}));
+    if (name == "attentions.0") EXPECT_EQ(tensor.shape(), Shape({1, 3, tokens, tokens}));
+  }
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"logits", "last_hidden_state", "logprobs", "hidden_states.0",
+                                      "hidden_states.1", "attentions.0"}));
+  EXPECT_EQ(p->Insides(Json::String("x"), {})->outputs.size(), 2u);
+  EXPECT_FALSE(p->Insides(Json::String("x"), Parsed(R"({"output_scores": true})")).ok());
+  const auto c = Open("text-classification", "text-classification");
+  EXPECT_FALSE(c->Insides(Json::String("x"), Parsed(R"({"output_logprobs": true})")).ok());
+}
+
+TEST(Generation, TellsLogProbabilitiesAndSeveralTextsWhereAsked) {
+  const auto p = Open("text-generation", "text-generation");
+  const Json texts =
+      *p->Run(Json::String("The old boat"),
+              Parsed(R"({"max_new_tokens": 5, "num_beams": 3, "num_return_sequences": 2,
+                 "output_logprobs": true, "return_full_text": false})"));
+  ASSERT_EQ(texts.items().size(), 2u);
+  EXPECT_NE(texts.items()[0]["generated_text"].Dump(), texts.items()[1]["generated_text"].Dump());
+  EXPECT_EQ(texts.items()[0]["tokens"].items().size(), 5u);
+  const Json scored = (*p->Run(Json::String("The old boat"),
+                               Parsed(R"({"max_new_tokens": 2, "output_logprobs": true,
+                                          "top_logprobs": 3})")))
+                          .items()[0]["tokens"];
+  ASSERT_EQ(scored.items().size(), 2u);
+  const Json first = scored.items()[0];
+  ASSERT_EQ(first["top_logprobs"].items().size(), 3u);
+  EXPECT_EQ(first["token"].as_int(), first["top_logprobs"].items()[0]["token"].as_int());
+  EXPECT_EQ(first["token_str"].as_string(),
+            p->tokenizer().IdToToken(static_cast<int32_t>(first["token"].as_int())));
+}
+
 TEST(Pipeline, ATextTooLongIsCutUnlessThatIsForbidden) {
   const auto p = Open("text-classification", "text-classification");
   std::string text;
