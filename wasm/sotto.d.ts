@@ -56,7 +56,6 @@ export type Step = {
   message: EmbindString,
   token: number,
   text: EmbindString,
-  score: EmbindString,
   done: boolean,
   finishReason: EmbindString
 };
@@ -64,7 +63,6 @@ export type Step = {
 export interface Generation extends ClassHandle {
   next(): Step;
   promptTokens(): number;
-  texts(): string;
 }
 
 export type Started = {

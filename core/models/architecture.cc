@@ -67,6 +67,7 @@ Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cach
   s.batch = input.ids.dim(0);
   s.tokens = input.ids.dim(1);
   s.past = cache != nullptr ? cache->length() : 0;
+  s.length = input.length;
   const int64_t total = s.past + s.tokens;
   if (max_positions > 0 && total > max_positions) {
     return fail(

@@ -32,6 +32,7 @@ Result<std::vector<std::string>> ReadLabels(const Json& config);
 // The layers' shared view of one call.
 struct Sequence {
   int64_t batch = 0, tokens = 0, past = 0;
+  int64_t length = 0;   // of the whole sequence, where that is known to be more than what is fed
   Tensor key_mask;      // u8 [batch, past + tokens], or empty
   Tensor position_ids;  // int32 [batch, tokens]
 };
@@ -50,9 +51,21 @@ struct Architecture {
   std::string_view class_prefix;  // of "architectures", before "For..." or "Model"
   Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
 };
-extern const Architecture kBert, kGpt2, kLlama;
-extern const Architecture kDeberta, kDebertaV2, kModernBert, kModernBertDecoder, kNomicBert;
-extern const Architecture kMamba, kRwkv;  // recurrent
+extern const Architecture kBert;
+extern const Architecture kGemma2;
+extern const Architecture kGemma3;
+extern const Architecture kGemma3Text;
+extern const Architecture kGpt2;
+extern const Architecture kGptNeo;
+extern const Architecture kGptNeox;
+extern const Architecture kGranite;
+extern const Architecture kLlama;
+extern const Architecture kMistral;
+extern const Architecture kOlmo2;
+extern const Architecture kPhi3;
+extern const Architecture kQwen2;
+extern const Architecture kQwen3;
+extern const Architecture kSmolLM3;
 
 }  // namespace sotto
 

@@ -28,6 +28,11 @@ Status DecoderConfig::Read(const Json& json, std::string_view activation_key) {
   return OkStatus();
 }
 
+Result<int64_t> ReadWindow(const Json& json, int64_t fallback) {
+  if (json.has("sliding_window") && json["sliding_window"].is_null()) return int64_t{0};
+  return json.IntOr("sliding_window", fallback, 1, kMaxContext);
+}
+
 Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64_t window,
                                          const std::function<bool(int64_t)>& slides) {
   const Json& types = json["layer_types"];
@@ -51,33 +56,36 @@ Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64
   return windows;
 }
 
-Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers) {
-  SOTTO_ASSIGN_OR_RETURN(const bool used, json.BoolOr("use_sliding_window", false));
-  int64_t window = 0;
-  if (used && (!json.has("sliding_window") || !json["sliding_window"].is_null())) {
-    SOTTO_ASSIGN_OR_RETURN(window, json.IntOr("sliding_window", 4096, 1, kMaxContext));
-  }
-  SOTTO_ASSIGN_OR_RETURN(const int64_t full, json.IntOr("max_window_layers", 28, 0, kMaxLayers));
-  return ReadWindows(json, layers, window, [&](int64_t i) { return window > 0 && i >= full; });
-}
-
-Decoder::Decoder(const DecoderConfig& c, const Frame& frame, Head head)
+Decoder::Decoder(const DecoderConfig& c, const DecoderFrame& frame, Head head)
     : frame_(frame), layers_(c.layers), tied_(c.tied) {
   head_ = head;
   base_prefix_ = frame.prefix;
+  older_prefix_ = frame.older_prefix;
   vocab_size_ = c.vocab;
   hidden_size_ = c.hidden;
+  max_positions_ = frame.positions;
   const std::string at = head == Head::kNone ? "" : base_prefix_;
   embeddings_.Declare(parameters_, StrCat(at, frame.embeddings), c.vocab, c.hidden);
-  norm_.epsilon = c.epsilon;
+  if (!frame.learned_positions.empty())
+    positions_.Declare(parameters_, StrCat(at, frame.learned_positions), frame.positions, c.hidden);
+  norm_.epsilon = layer_norm_.epsilon = c.epsilon;
   norm_.offset = frame.norm_offset;
-  norm_.Declare(parameters_, StrCat(at, frame.norm), c.hidden);
+  if (frame.layer_norm) {
+    layer_norm_.Declare(parameters_, StrCat(at, frame.norm), c.hidden);
+  } else {
+    norm_.Declare(parameters_, StrCat(at, frame.norm), c.hidden);
+  }
   if (head == Head::kCausalLM && !tied_)
-    parameters_.Matrix(StrCat(frame.output, ".weight"), output_, c.vocab, c.hidden);
+    parameters_.Matrix(std::string(frame.output), output_, c.vocab, c.hidden);
 }
 
-std::string Decoder::LayerName(int64_t index, std::string_view list) const {
+std::string Decoder::LayerName(size_t index, std::string_view list) const {
   return StrCat(head_ == Head::kNone ? "" : base_prefix_, list, index, ".");
+}
+
+void Decoder::AddRotary(RotaryPositions rotary) {
+  if (rotary.restart_length() > 0) restart_length_ = rotary.restart_length();
+  rotary_.push_back(std::move(rotary));
 }
 
 ModelOutput Decoder::Forward(Context& ctx, const ModelInput& input, KvCache* cache) const {
@@ -90,34 +98,41 @@ ModelOutput Decoder::Forward(Context& ctx, const ModelInput& input, KvCache* cac
   call.cache = cache;
   for (const RotaryPositions& rotary : rotary_)
     call.turns.push_back(rotary.Tables(ctx, call.sequence));
-  Tensor x = embeddings_(ctx, input.ids);
-  if (frame_.embedding_scale != 1 && ctx.ok()) x = Scale(ctx, x, frame_.embedding_scale);
+  Tensor x = Embed(ctx, input.ids, call.sequence);
   nn::Observe(ctx, x);
   for (int64_t i = 0; i < layers_; ++i) {
     x = Layer(ctx, x, call, static_cast<int>(i));
     if (i + 1 < layers_) nn::Observe(ctx, x);
   }
-  x = norm_(ctx, x);
+  x = frame_.layer_norm ? layer_norm_(ctx, x) : norm_(ctx, x);
   nn::Observe(ctx, x);
   if (cache != nullptr && ctx.ok()) cache->Advance(call.sequence.tokens);
   out.last_hidden_state = x;
-  if (head_ == Head::kCausalLM) {
-    out.logits = Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? embeddings_.weight : output_, {});
-    if (frame_.logits_scale != 1 && ctx.ok())
-      out.logits = Scale(ctx, out.logits, frame_.logits_scale);
-    out.logits = nn::SoftCap(ctx, out.logits, frame_.logits_cap);
-  }
+  if (head_ == Head::kCausalLM) out.logits = Logits(ctx, AtRows(ctx, x, input.rows));
   return out;
+}
+
+Tensor Decoder::Embed(Context& ctx, const Tensor& ids, const Sequence& s) const {
+  Tensor x = embeddings_(ctx, ids);
+  if (positions_.weight) x = Add(ctx, x, positions_(ctx, s.position_ids));
+  if (frame_.embedding_scale != 1 && ctx.ok()) x = Scale(ctx, x, frame_.embedding_scale);
+  return frame_.embedding_dropout ? Dropout(ctx, x) : x;
+}
+
+Tensor Decoder::Logits(Context& ctx, const Tensor& x) const {
+  Tensor y = Linear(ctx, x, tied_ ? embeddings_.weight : output_, {});
+  if (frame_.logits_scale != 1 && ctx.ok()) y = Scale(ctx, y, frame_.logits_scale);
+  return nn::SoftCap(ctx, y, frame_.logits_cap);
 }
 
 bool Decoder::Ignores(std::string_view name) const {
   return name.ends_with("rotary_emb.inv_freq") ||
-         (name == StrCat(frame_.output, ".weight") && (tied_ || head_ == Head::kNone));
+         (name == frame_.output && (tied_ || head_ == Head::kNone));
 }
 
-Status CheckDecoderHead(std::string_view architecture, Head head) {
+Status CheckDecoderHead(Head head) {
   if (head == Head::kNone || head == Head::kCausalLM) return OkStatus();
-  return Unsupported(StrCat(architecture, " is implemented bare and with its language-model head"));
+  return Unsupported("a decoder is implemented bare and with its language-model head");
 }
 
 }  // namespace sotto

@@ -27,13 +27,27 @@ struct DecoderConfig {
   Status Read(const Json& json, std::string_view activation_key = "hidden_act");
 };
 
+// "sliding_window": how far back a layer sees; 0 where it is null.
+Result<int64_t> ReadWindow(const Json& json, int64_t fallback);
 // How far back each layer sees, 0: all the way; `window` in those that "layer_types" calls
 // "sliding_attention" or, where it is silent, in those that `slides` picks.
 Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64_t window,
                                          const std::function<bool(int64_t)>& slides);
-// The same as Qwen's configs say it: where "use_sliding_window" allows, in the layers from
-// "max_window_layers" on.
-Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers);
+
+// How the checkpoint calls the parts around the layers, and what happens between them.
+struct DecoderFrame {
+  std::string_view prefix = "model.", embeddings = "embed_tokens", norm = "norm",
+                   output = "lm_head.weight";
+  std::string_view older_prefix;       // of the same tensors in older checkpoints; empty: none
+  std::string_view learned_positions;  // empty: none
+  int64_t positions = 0;               // how many of those there are
+  bool layer_norm = false;             // instead of the RMS norm
+  float norm_offset = 0;               // of the RMS norm
+  bool embedding_dropout = false;
+  float embedding_scale = 1, logits_scale = 1;
+  float logits_cap = 0;  // soft; 0: none
+  bool cached = true;    // false: sees both ways, so that there is no past to keep
+};
 
 class Decoder : public Model {
  public:
@@ -41,15 +55,6 @@ class Decoder : public Model {
   bool Ignores(std::string_view name) const override;
 
  protected:
-  // How the checkpoint calls the parts, and the scalars around the layers.
-  struct Frame {
-    std::string_view prefix = "model.", embeddings = "embed_tokens", norm = "norm",
-                     output = "lm_head";
-    float norm_offset = 0;
-    float embedding_scale = 1, logits_scale = 1;
-    float logits_cap = 0;  // soft; 0: none
-    bool cached = true;    // false: sees both ways, so that there is no past to keep
-  };
   // What the layers of one call share.
   struct Call {
     Sequence sequence;
@@ -57,26 +62,30 @@ class Decoder : public Model {
     KvCache* cache = nullptr;
   };
 
-  Decoder(const DecoderConfig& c, const Frame& frame, Head head);
+  Decoder(const DecoderConfig& c, const DecoderFrame& frame, Head head);
   // "model.layers.3."
-  std::string LayerName(int64_t index, std::string_view list = "layers.") const;
+  std::string LayerName(size_t index, std::string_view list = "layers.") const;
   // One for each kind of layer, as Call::turns then holds them.
-  void AddRotary(RotaryPositions rotary) { rotary_.push_back(std::move(rotary)); }
+  void AddRotary(RotaryPositions rotary);
 
   virtual Tensor Layer(Context& ctx, const Tensor& x, const Call& call, int index) const = 0;
 
  private:
-  Frame frame_;
+  Tensor Embed(Context& ctx, const Tensor& ids, const Sequence& s) const;
+  Tensor Logits(Context& ctx, const Tensor& x) const;
+
+  DecoderFrame frame_;
   int64_t layers_;
   bool tied_;
-  nn::Embedding embeddings_;
+  nn::Embedding embeddings_, positions_;
   nn::RmsNorm norm_;
+  nn::LayerNorm layer_norm_;
   Tensor output_;
   std::vector<RotaryPositions> rotary_;
 };
 
-// Fails unless the head is one that a decoder has here.
-Status CheckDecoderHead(std::string_view architecture, Head head);
+// Fails unless the head is one that decoders have.
+Status CheckDecoderHead(Head head);
 
 }  // namespace sotto
 

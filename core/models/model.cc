@@ -11,11 +11,25 @@
 namespace sotto {
 namespace {
 
+// clang-format off: one a line
 const Architecture* const kRegistry[] = {
-    &kBert,    &kGpt2,      &kLlama,                                         //
-    &kDeberta, &kDebertaV2, &kModernBert, &kModernBertDecoder, &kNomicBert,  //
-    &kMamba,   &kRwkv,                                                       //
+    &kBert,
+    &kGemma2,
+    &kGemma3,
+    &kGemma3Text,
+    &kGpt2,
+    &kGptNeo,
+    &kGptNeox,
+    &kGranite,
+    &kLlama,
+    &kMistral,
+    &kOlmo2,
+    &kPhi3,
+    &kQwen2,
+    &kQwen3,
+    &kSmolLM3,
 };
+// clang-format on
 
 constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForSequenceClassification", Head::kSequenceClassification},
@@ -26,6 +40,8 @@ constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForMaskedLM", Head::kMaskedLM},
     {"ForCausalLM", Head::kCausalLM},
     {"LMHeadModel", Head::kCausalLM},
+    {"ForConditionalGeneration", Head::kSeq2SeqLM},
+    {"TextModel", Head::kNone},
     {"Model", Head::kNone},
 };
 

@@ -37,6 +37,8 @@ struct ModelInput {
   Tensor token_type_ids;  // int32 [batch, tokens]; empty: zeros
   Tensor position_ids;  // int32 [batch, tokens]; empty: counted from the past on, over real tokens
                         // only where masked
+  int64_t length = 0;   // tokens of the sequence that `ids` are a piece of, as far as it is known:
+                        // rotary positions that stretch with the length go by it; 0: those fed
   Tensor rows;  // int32 indices into [batch * tokens]: where a language-model head computes logits,
                 // which then are [rows, vocabulary]; empty: everywhere
   // Encoder-decoders: `ids` and `attention_mask` [batch, source] are the encoder's.
@@ -69,6 +71,11 @@ class Model {
   int64_t vocab_size() const { return vocab_size_; }
   int64_t hidden_size() const { return hidden_size_; }
   int64_t max_positions() const { return max_positions_; }  // 0: no limit
+  // Whether a cache that was fed for a sequence of `before` tokens must be fed anew for one of
+  // `after`, because the angles of all positions change between (LongRoPE).
+  bool MustRestart(int64_t before, int64_t after) const {
+    return restart_length_ > 0 && before <= restart_length_ && after > restart_length_;
+  }
   // Whether Forward reads `decoder_ids`.
   bool is_encoder_decoder() const { return is_encoder_decoder_; }
   int64_t labels() const { return static_cast<int64_t>(id2label_.size()); }
@@ -76,6 +83,8 @@ class Model {
   // The prefix of the backbone's tensor names, which a checkpoint of the bare model leaves out
   // ("bert.").
   const std::string& base_prefix() const { return base_prefix_; }
+  // What older checkpoints have in its place; empty: the same.
+  const std::string& older_prefix() const { return older_prefix_; }
   // Tensors that checkpoints carry and the forward pass does not need ("*.attn.bias",
   // "position_ids").
   virtual bool Ignores(std::string_view /*tensor_name*/) const { return false; }
@@ -84,9 +93,9 @@ class Model {
   Json config_;
   Head head_ = Head::kNone;
   bool is_encoder_decoder_ = false;
-  int64_t vocab_size_ = 0, hidden_size_ = 0, max_positions_ = 0;
+  int64_t vocab_size_ = 0, hidden_size_ = 0, max_positions_ = 0, restart_length_ = 0;
   std::vector<std::string> id2label_;
-  std::string base_prefix_;
+  std::string base_prefix_, older_prefix_;
   ParameterList parameters_;
   friend Result<std::unique_ptr<Model>> CreateModel(const Json& config);
 };
@@ -110,10 +119,6 @@ struct LoadOptions {
   uint64_t seed = 0;
 };
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
-
-// The same judged by names, shapes and dtypes alone, without reading a weight: everything that
-// LoadWeights would refuse, not only the first.
-std::vector<Status> CheckWeights(const Model& model, const TensorSource& source);
 
 enum class SaveFormat : uint8_t { kF32, kF16, kQ8 };
 // The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out,

@@ -35,12 +35,10 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
   // Rounded values are stored by their rows, as the model has them.
   sink.transposes_ = p.stored_transposed && !stored.form.upright && !rounded;
   const Shape wanted = sink.transposes_ ? Shape({p.shape.dim(1), p.shape.dim(0)}) : p.shape;
-  // The rows of a convolution's weight are the same bytes in either shape.
-  const bool fits = stored.shape == wanted || (p.taps > 0 && stored.shape == p.stored_shape());
-  if (!fits && !(stored.form.squeezed && Squeezed(stored.shape) == Squeezed(wanted))) {
+  if (!(stored.shape == wanted) &&
+      !(stored.form.squeezed && Squeezed(stored.shape) == Squeezed(wanted))) {
     return InvalidFile(StrCat("tensor '", stored.name, "' has the shape ", stored.shape.ToString(),
-                              ", but the model needs ",
-                              (p.taps > 0 ? p.stored_shape() : wanted).ToString()));
+                              ", but the model needs ", wanted.ToString()));
   }
   if (!rounded && !IsFloating(stored.dtype)) {
     return Unsupported(StrCat("tensor '", stored.name, "': values of ", DTypeName(stored.dtype),

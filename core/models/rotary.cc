@@ -243,11 +243,12 @@ Status RotaryPositions::ReadLongRope(const Json& parameters, double factor, doub
 
 nn::RotaryTables RotaryPositions::Tables(Context& ctx, const Sequence& s) const {
   if (!ctx.ok()) return {};
-  const int32_t* positions = s.position_ids.i32();
-  const int64_t length =
-      context_ > 0
-          ? int64_t{*std::max_element(positions, positions + s.position_ids.elements())} + 1
-          : 0;
+  int64_t length = 0;
+  if (context_ > 0) {
+    const int32_t* positions = s.position_ids.i32();
+    length = int64_t{*std::max_element(positions, positions + s.position_ids.elements())} + 1;
+    length = std::max(length, s.length);
+  }
   if (length <= context_) return nn::RotaryAngles(ctx, s.position_ids, frequencies_, magnitude_);
   if (!long_frequencies_.empty())
     return nn::RotaryAngles(ctx, s.position_ids, long_frequencies_, magnitude_);

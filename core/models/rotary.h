@@ -35,7 +35,8 @@ class RotaryPositions {
   int64_t dim() const { return 2 * static_cast<int64_t>(frequencies_.size()); }
 
   // The angles of the tokens of one call. Where the stretching depends on the length, that is the
-  // highest position of the call and one; keys that a cache holds stay as they were turned.
+  // highest position of the call and one, or the sequence's length where that is known to be more;
+  // keys that a cache holds stay as they were turned.
   nn::RotaryTables Tables(Context& ctx, const Sequence& s) const;
 
   // > 0: whoever feeds a cache in pieces and passes this length should start anew, since the angles

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <functional>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "core/models/parameter_sink.h"
@@ -20,7 +19,11 @@ std::string StoredName(const Model& model, const std::string& name,
                        const std::function<bool(const std::string&)>& has) {
   const std::string& prefix = model.base_prefix();
   std::vector<std::string> spellings{name, prefix + name};
-  if (name.starts_with(prefix)) spellings.push_back(name.substr(prefix.size()));
+  if (name.starts_with(prefix)) {
+    const std::string rest = name.substr(prefix.size());
+    spellings.push_back(rest);
+    if (!model.older_prefix().empty()) spellings.push_back(model.older_prefix() + rest);
+  }
   for (size_t i = 0, n = spellings.size(); i < n; ++i) {
     std::string old = spellings[i];
     if (old.ends_with("LayerNorm.weight"))
@@ -96,26 +99,6 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
     if (!model.Ignores(name)) return Unused(name);
   }
   return OkStatus();
-}
-
-std::vector<Status> CheckWeights(const Model& model, const TensorSource& source) {
-  std::vector<Status> wrong;
-  std::set<std::string, std::less<>> used;
-  for (const Parameter& p : model.parameters().all()) {
-    const std::string stored =
-        StoredName(model, p.name, [&](const std::string& name) { return source.Has(name); });
-    if (stored.empty()) {
-      wrong.push_back(NoTensor(p));
-      continue;
-    }
-    const Result<ParameterSink> sink = ParameterSink::Create(p, *source.Find(stored), {});
-    if (!sink.ok()) wrong.push_back(sink.status());
-    used.insert({stored, StrCat(stored, kScale)});
-  }
-  for (const std::string& name : source.Names()) {
-    if (!used.contains(name) && !model.Ignores(name)) wrong.push_back(Unused(name));
-  }
-  return wrong;
 }
 
 Status WeightStream::Begin(std::vector<TensorInfo> tensors) {

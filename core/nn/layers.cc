@@ -21,10 +21,9 @@ void Embedding::Declare(ParameterList& list, const std::string& name, int64_t en
   list.Embedding(name + ".weight", weight, entries, columns);
 }
 
-void LayerNorm::Declare(ParameterList& list, const std::string& name, int64_t size,
-                        bool with_bias) {
+void LayerNorm::Declare(ParameterList& list, const std::string& name, int64_t size) {
   list.Norm(name + ".weight", weight, size);
-  if (with_bias) list.Bias(name + ".bias", bias, size);
+  list.Bias(name + ".bias", bias, size);
 }
 
 void RmsNorm::Declare(ParameterList& list, const std::string& name, int64_t size) {
@@ -93,6 +92,10 @@ void RotaryAttention::Declare(ParameterList& list, const std::string& at, int64_
   k_proj.Declare(list, at + "k_proj", kv_heads * head_dim, width, qkv_bias);
   v_proj.Declare(list, at + "v_proj", kv_heads * head_dim, width, qkv_bias);
   o_proj.Declare(list, at + "o_proj", width, heads * head_dim, out_bias);
+  SetHeads(heads, kv_heads, head_dim);
+}
+
+void RotaryAttention::SetHeads(int64_t heads, int64_t kv_heads, int64_t head_dim) {
   spec.heads = heads;
   spec.kv_heads = kv_heads;
   spec.scale = 1 / std::sqrt(static_cast<float>(head_dim));

@@ -35,10 +35,10 @@ struct Embedding {
 };
 
 struct LayerNorm {
-  Tensor weight, bias;  // bias may be empty
+  Tensor weight, bias;
   float epsilon = 1e-5f;
 
-  void Declare(ParameterList& list, const std::string& name, int64_t size, bool with_bias = true);
+  void Declare(ParameterList& list, const std::string& name, int64_t size);
   Tensor operator()(Context& ctx, const Tensor& x) const {
     return sotto::LayerNorm(ctx, x, weight, bias, epsilon);
   }
@@ -96,7 +96,9 @@ struct RotaryAttention {
   RmsNorm q_norm, k_norm;
   AttentionSpec spec;
 
-  // Sets the spec's heads and the custom scale 1 / sqrt(head_dim), and causal.
+  // The spec: causal, scaled by 1 / sqrt(head_dim).
+  void SetHeads(int64_t heads, int64_t kv_heads, int64_t head_dim);
+  // The projections, and SetHeads.
   void Declare(ParameterList& list, const std::string& at, int64_t width, int64_t heads,
                int64_t kv_heads, int64_t head_dim, bool qkv_bias, bool out_bias);
   // Without `turn` positions are not seen.

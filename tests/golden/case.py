@@ -15,6 +15,8 @@ class Case:
   gradients: bool = False  # and the gradient of every parameter
   sides: tuple = ("right", "left")  # where the padded batches are padded
   generates: bool = True  # a decoder's greedy continuations are stored
+  cached: bool = True  # generate() may keep a cache
+  by_length: bool = False  # its positions depend on the length: what a cache fed in pieces gives is stored
   lengths: tuple = (11, 7, 4)  # of the sequences in a padded batch
   single: int = 24  # and of the one without a mask
   save: Optional[Callable] = None  # (model, folder): instead of save_pretrained
