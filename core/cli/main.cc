@@ -181,7 +181,7 @@ Result<std::vector<int32_t>> ParseIds(const Arguments& args) {
 
 // The model of a folder without its tokenizer.
 Result<std::unique_ptr<Model>> OpenModel(const std::string& folder, const LoadOptions& options) {
-  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(folder));
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
   Result<Json> config = Json::Parse(files.config);
   if (!config.ok()) return config.status().In("config.json");
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(*config));
@@ -219,7 +219,7 @@ Json LooseJson(const std::string& text) {
 Status RunTask(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string task, args.Word("task"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
-  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(folder));
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Pipeline> pipeline,
                          Pipeline::Load(task, std::move(files), {.threads = args.Threads()}));
   std::vector<Json::Member> options;

@@ -1,10 +1,13 @@
 #include "core/io/model_folder.h"
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/base/file.h"
+#include "core/io/gguf_model.h"
 
 namespace sotto {
 namespace {
@@ -22,12 +25,20 @@ Status ReadOptional(const std::string& path, uint64_t max_bytes, std::string& te
   return OkStatus();
 }
 
-Status AddFile(const std::string& folder, const std::string& name, TensorSource& tensors) {
-  SOTTO_ASSIGN_OR_RETURN(FileView opened, FileView::Open(folder + name));
+struct MappedFile {
+  std::shared_ptr<const FileView> view;
+  size_t readable_after;
+};
+Result<MappedFile> MapFile(const std::string& path) {
+  SOTTO_ASSIGN_OR_RETURN(FileView opened, FileView::Open(path));
   const auto view = std::make_shared<const FileView>(std::move(opened));
-  const std::string_view bytes = view->bytes();
-  const size_t readable_after = (kPageBytes - bytes.size() % kPageBytes) % kPageBytes;
-  return tensors.AddArriving(bytes, bytes.size(), readable_after, view, name);
+  return MappedFile{view, (kPageBytes - view->bytes().size() % kPageBytes) % kPageBytes};
+}
+
+Status AddFile(const std::string& folder, const std::string& name, TensorSource& tensors) {
+  SOTTO_ASSIGN_OR_RETURN(const MappedFile file, MapFile(folder + name));
+  const std::string_view bytes = file.view->bytes();
+  return tensors.AddArriving(bytes, bytes.size(), file.readable_after, file.view, name);
 }
 
 Status AddShards(const std::string& folder, TensorSource& tensors) {
@@ -57,7 +68,80 @@ Status AddWeights(const std::string& folder, TensorSource& tensors) {
       StrCat(folder, " has neither model.safetensors nor model.safetensors.index.json"));
 }
 
+Result<GgufHeader> ReadGgufHeader(std::string_view bytes) {
+  SOTTO_ASSIGN_OR_RETURN(std::optional<GgufHeader> header, GgufHeader::Parse(bytes, bytes.size()));
+  if (!header) return Internal("a whole file cannot need more bytes");
+  return *std::move(header);
+}
+
+// All parts of the file at `path`, the one with the metadata first.
+Result<std::vector<std::string>> GgufParts(const std::string& path, const GgufMetadata& metadata) {
+  SOTTO_ASSIGN_OR_RETURN(const GgufSplit split, ReadGgufSplit(metadata));
+  if (split.count == 1) return std::vector<std::string>{path};
+  const size_t slash = path.rfind('/') + 1;  // npos + 1 is 0
+  SOTTO_ASSIGN_OR_RETURN(std::vector<std::string> names,
+                         GgufSplitNames(path.substr(slash), split.count));
+  for (std::string& name : names) name.insert(0, path, 0, slash);
+  return names;
+}
+
+Result<ModelFiles> OpenGguf(const std::string& path) {
+  SOTTO_ASSIGN_OR_RETURN(const MappedFile opened, MapFile(path));
+  const Result<GgufHeader> own = ReadGgufHeader(opened.view->bytes());
+  if (!own.ok()) return own.status();
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string> parts, GgufParts(path, own->metadata()));
+  GgufMetadata metadata;
+  std::vector<MappedFile> files;
+  std::vector<TensorInfo> tensors;
+  for (const std::string& part : parts) {
+    SOTTO_ASSIGN_OR_RETURN(MappedFile file, MapFile(part));
+    Result<GgufHeader> header = ReadGgufHeader(file.view->bytes());
+    if (!header.ok()) return header.status().In(part);
+    SOTTO_ASSIGN_OR_RETURN(const GgufSplit split, ReadGgufSplit(header->metadata()));
+    if (split.count != static_cast<int>(parts.size()) ||
+        split.index != static_cast<int>(files.size())) {
+      return InvalidFile(StrCat(part, " says that it is part ", split.index + 1, " of ",
+                                split.count, ", not ", files.size() + 1, " of ", parts.size()));
+    }
+    for (TensorInfo info : header->tensors()) {
+      info.file = static_cast<uint32_t>(files.size());
+      tensors.push_back(std::move(info));
+    }
+    if (files.empty()) metadata = std::move(header->metadata());
+    files.push_back(std::move(file));
+  }
+  SOTTO_ASSIGN_OR_RETURN(const int64_t count,
+                         metadata.IntOr("split.tensors.count", static_cast<int64_t>(tensors.size()),
+                                        0, GgufHeader::kMaxTensors));
+  if (count != static_cast<int64_t>(tensors.size())) {
+    return InvalidFile(
+        StrCat("the parts have ", tensors.size(), " tensors, but the first says ", count));
+  }
+  ModelFiles out;
+  const GgufPeek peek = [&](const TensorInfo& tensor) {
+    return files[tensor.file].view->bytes().substr(tensor.begin, tensor.end - tensor.begin);
+  };
+  SOTTO_ASSIGN_OR_RETURN(const bool whole, DescribeGguf(metadata, tensors, peek, out));
+  if (!whole) return Internal("a whole file cannot need more bytes");
+  for (size_t i = 0; i < files.size(); ++i) {
+    std::vector<TensorInfo> here;
+    for (TensorInfo& info : tensors) {
+      if (info.file == i) here.push_back(std::move(info));
+    }
+    SOTTO_RETURN_IF_ERROR(out.tensors.AddTensors(std::move(here), files[i].view->bytes(),
+                                                 files[i].readable_after, files[i].view, parts[i]));
+  }
+  return out;
+}
+
 }  // namespace
+
+Result<ModelFiles> OpenModelFiles(const std::string& path) {
+  if (!path.ends_with(".gguf")) return OpenModelFolder(path);
+  Result<ModelFiles> files = OpenGguf(path);
+  if (!files.ok()) return files.status().In(path);
+  return files;
+}
 
 Result<ModelFiles> OpenModelFolder(const std::string& path) {
   const std::string folder = !path.empty() && path.back() == '/' ? path : path + "/";

@@ -1,5 +1,6 @@
-// A Hugging Face model folder, opened as it is: the texts that describe the model, and its tensors.
-// In the browser the same ModelFiles is filled from memory. What the texts mean is not known here.
+// A model's files, opened as they are: a Hugging Face folder, or a GGUF file in the same terms. The
+// texts that describe the model, and its tensors. In the browser the same ModelFiles is filled from
+// memory. What the texts mean is not known here.
 #ifndef SOTTO_CORE_IO_MODEL_FOLDER_H_
 #define SOTTO_CORE_IO_MODEL_FOLDER_H_
 
@@ -20,6 +21,9 @@ struct ModelFiles {
   std::string chat_template;       // chat_template.jinja
   TensorSource tensors;  // model.safetensors, or the files of model.safetensors.index.json
 };
+
+// A folder, or a .gguf file (of several parts the first, or any).
+Result<ModelFiles> OpenModelFiles(const std::string& path);
 
 // Maps the weights into memory. A folder without config.json or safetensors is an error that says
 // what is missing; pytorch_model.bin is never read.

@@ -33,6 +33,7 @@ struct TensorInfo {
   Shape shape;
   uint64_t begin, end;  // byte range in the file; need not be aligned
   StoredForm form = {};
+  uint32_t file = 0;  // which of several files
 };
 
 class SafetensorsHeader {

@@ -11,6 +11,7 @@ struct BertConfig {
   int64_t vocab, hidden, layers, heads, intermediate, positions, types;
   Activation activation;
   float epsilon;
+  bool pooler;
 
   static Result<BertConfig> Read(const Json& json) {
     BertConfig c;
@@ -29,6 +30,8 @@ struct BertConfig {
     SOTTO_ASSIGN_OR_RETURN(const std::string act, json.StringOr("hidden_act", "gelu"));
     SOTTO_ASSIGN_OR_RETURN(c.activation, ActivationByName(act));
     SOTTO_RETURN_IF_ERROR(CheckHeads(c.hidden, c.heads));
+    // Hugging Face's constructor takes this; files without the pooler (GGUF) say it here.
+    SOTTO_ASSIGN_OR_RETURN(c.pooler, json.BoolOr("add_pooling_layer", true));
     return c;
   }
 };
@@ -90,7 +93,7 @@ struct BertLayer {
 class Bert final : public Model {
  public:
   Bert(const BertConfig& c, Head head, int64_t labels)
-      : layers_(c.layers), activation_(c.activation) {
+      : layers_(c.layers), activation_(c.activation), bare_pooler_(c.pooler) {
     head_ = head;
     base_prefix_ = "bert.";
     vocab_size_ = c.vocab;
@@ -165,7 +168,8 @@ class Bert final : public Model {
 
  private:
   bool HasPooler() const {
-    return head_ == Head::kNone || head_ == Head::kSequenceClassification || HasNextSentence();
+    return (head_ == Head::kNone && bare_pooler_) || head_ == Head::kSequenceClassification ||
+           HasNextSentence();
   }
   bool HasMaskedLM() const { return head_ == Head::kMaskedLM || head_ == Head::kPreTraining; }
   bool HasNextSentence() const {
@@ -188,6 +192,7 @@ class Bert final : public Model {
   BertEmbeddings embeddings_;
   std::vector<BertLayer> layers_;
   Activation activation_;
+  bool bare_pooler_;
   nn::Linear pooler_, transform_, next_sentence_, classifier_;
   nn::LayerNorm transform_norm_;
   Tensor prediction_bias_;

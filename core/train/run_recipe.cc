@@ -304,7 +304,7 @@ Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_siz
     SOTTO_RETURN_IF_ERROR(
         model->parameters().Initialize(recipe.training.seed, static_cast<float>(deviation)));
   } else {
-    SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(recipe.init_from));
+    SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(recipe.init_from));
     SOTTO_ASSIGN_OR_RETURN(const Json start, Json::Parse(files.config));
     SOTTO_ASSIGN_OR_RETURN(const Json config, MakeConfig(recipe, start, vocab_size));
     SOTTO_ASSIGN_OR_RETURN(model, CreateModel(config));
@@ -584,7 +584,7 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   const Corpus::Part& part = corpus.part(split);
   if (part.documents.empty())
     return InvalidArgument(StrCat("the recipe's split '", split_name, "' is empty"));
-  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFolder(model_dir));
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(model_dir));
   SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
                          Tokenizer::FromJson(files.tokenizer, files.tokenizer_config));
   SOTTO_ASSIGN_OR_RETURN(const Json config, Json::Parse(files.config));

@@ -6,10 +6,15 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/io/gguf_model.h"
 #include "core/io/tensor_source.h"
 #include "core/tensor/blocks.h"
 
@@ -219,6 +224,116 @@ TEST(GgufSplit, NamesTheOtherParts) {
               StrCat("the file is one of 3 parts, but its name '", name,
                      "' does not end with '-00001-of-00003.gguf' or the like"));
   }
+}
+
+GgufMetadata SmallLlama() {
+  GgufMetadata m;
+  m.Set("general.architecture", std::string("llama"));
+  m.Set("llama.embedding_length", int64_t{8});
+  m.Set("llama.block_count", int64_t{1});
+  m.Set("llama.attention.head_count", int64_t{2});
+  m.Set("llama.feed_forward_length", int64_t{16});
+  m.Set("llama.context_length", int64_t{32});
+  m.Set("llama.attention.layer_norm_rms_epsilon", 1e-5);
+  m.Set("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "c"});
+  m.Set("tokenizer.ggml.bos_token_id", int64_t{1});
+  m.Set("tokenizer.ggml.eos_token_id", int64_t{2});
+  m.Set("tokenizer.ggml.eot_token_id", int64_t{0});
+  m.Set("tokenizer.ggml.add_bos_token", true);
+  m.Set("tokenizer.chat_template", std::string("{{ messages }}"));
+  return m;
+}
+
+struct Described {
+  Status status;
+  ModelFiles files;
+  std::vector<TensorInfo> tensors;
+};
+
+Described Describe(const GgufMetadata& metadata, std::vector<TensorInfo> more = {}) {
+  Described out;
+  out.tensors = {{"token_embd.weight", DType::kF32, Shape({3, 8}), 0, 96, {}},
+                 {"blk.0.attn_q.weight", DType::kF32, Shape({8, 8}), 96, 352, {}}};
+  out.tensors.insert(out.tensors.end(), more.begin(), more.end());
+  const GgufPeek peek = [](const TensorInfo&) { return std::nullopt; };
+  const Result<bool> described = DescribeGguf(metadata, out.tensors, peek, out.files);
+  out.status = described.status();
+  if (described.ok() && !*described) out.status = InvalidArgument("more bytes needed");
+  return out;
+}
+
+TEST(GgufModel, SpeaksInHuggingFacesTerms) {
+  const Described d = Describe(SmallLlama());
+  ASSERT_TRUE(d.status.ok()) << d.status.message();
+  const Json config = *Json::Parse(d.files.config);
+  EXPECT_EQ(config["model_type"].as_string(), "llama");
+  EXPECT_EQ(config["hidden_size"].as_int(), 8);
+  EXPECT_EQ(config["num_key_value_heads"].as_int(), 2);
+  EXPECT_EQ(config["rms_norm_eps"].as_number(), 1e-5);
+  EXPECT_TRUE(config["tie_word_embeddings"].as_bool());
+  EXPECT_EQ(d.files.generation_config, R"({"bos_token_id":1,"eos_token_id":[2,0]})");
+  EXPECT_EQ(
+      d.files.tokenizer_config,
+      R"({"bos_token":"b","eos_token":"c","add_bos_token":true,"chat_template":"{{ messages }}"})");
+  EXPECT_EQ(d.tensors[1].name, "model.layers.0.self_attn.q_proj.weight");
+  EXPECT_EQ(d.tensors[1].form.to_row, (std::vector<int32_t>{0, 2, 1, 3, 4, 6, 5, 7}));
+}
+
+TEST(GgufModel, RefusesSettingsOutOfRangeOrNotUnderstood) {
+  const auto error = [](std::string_view key, GgufValue value) {
+    GgufMetadata m = SmallLlama();
+    m.Set(std::string(key), std::move(value));
+    return Describe(m).status.message();
+  };
+  EXPECT_EQ(error("llama.block_count", int64_t{-1}),
+            "'llama.block_count' must be an integer between 1 and 1024; it is -1");
+  EXPECT_EQ(error("llama.block_count", int64_t{1} << 40),
+            "'llama.block_count' must be an integer between 1 and 1024; it is 1099511627776");
+  EXPECT_EQ(error("llama.embedding_length", int64_t{0}),
+            "'llama.embedding_length' must be an integer between 1 and 262144; it is 0");
+  EXPECT_EQ(error("llama.embedding_length", int64_t{9}),
+            "a width of 9 does not divide among 2 heads");
+  EXPECT_EQ(error("llama.attention.head_count", std::string("2")),
+            "'llama.attention.head_count' must be an integer between 1 and 1024");
+  EXPECT_EQ(error("llama.attention.head_count_kv", int64_t{3}),
+            "'llama.attention.head_count_kv' must be an integer between 1 and 2; it is 3");
+  EXPECT_EQ(error("llama.feed_forward_length", int64_t{-16}),
+            "'llama.feed_forward_length' must be an integer between 1 and 1048576; it is -16");
+  EXPECT_EQ(error("llama.attention.layer_norm_rms_epsilon", NAN),
+            "'llama.attention.layer_norm_rms_epsilon' is not finite");
+  EXPECT_EQ(error("llama.expert_count", int64_t{8}), "a mixture of 8 experts is not supported");
+  EXPECT_EQ(error("llama.rope.dimension_count", int64_t{2}),
+            "heads of 4 columns of which 2 turn are not supported");
+  EXPECT_EQ(error("llama.rope.scaling.type", std::string("spiral")),
+            "rotary scaling of type 'spiral' is not supported");
+  EXPECT_EQ(error("llama.mystery", true), "the setting 'llama.mystery' is not supported");
+  EXPECT_EQ(error("tokenizer.ggml.bos_token_id", int64_t{3}),
+            "'tokenizer.ggml.bos_token_id' must be an integer between 0 and 2; it is 3");
+  EXPECT_EQ(error("tokenizer.ggml.eot_token_id", int64_t{-1}),
+            "'tokenizer.ggml.eot_token_id' must be an integer between 0 and 2; it is -1");
+  EXPECT_EQ(error("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "c", "d"}),
+            "the tokenizer has 4 tokens, but the model embeds only 3");
+  EXPECT_EQ(error("tokenizer.chat_template", std::string("\xFF")),
+            "'tokenizer.chat_template' is not UTF-8");
+  EXPECT_NE(error("general.architecture", std::string("hal9000"))
+                .find("the GGUF architecture \"hal9000\" is not supported; known are llama, "),
+            std::string::npos);
+  EXPECT_EQ(Describe({}).status.message(),
+            "'general.architecture' must be a string; it is missing");
+}
+
+TEST(GgufModel, RefusesTensorsThatItDoesNotUnderstand) {
+  const auto error = [](TensorInfo tensor) {
+    return Describe(SmallLlama(), {std::move(tensor)}).status.message();
+  };
+  EXPECT_EQ(error({"blk.0.ffn_gate_exps.weight", DType::kF32, Shape({4}), 352, 368, {}}),
+            "the tensor 'blk.0.ffn_gate_exps.weight' of a 'llama' is not supported");
+  EXPECT_EQ(error({"blk.0.attn_k.weight", DType::kF32, Shape({6, 8}), 352, 544, {}}),
+            "tensor 'blk.0.attn_k.weight' [6, 8] does not divide into 4");
+  EXPECT_EQ(error({"rope_freqs.weight", DType::kF32, Shape({3}), 352, 364, {}}),
+            "tensor 'rope_freqs.weight' must be F32 [2]");
+  EXPECT_EQ(error({"rope_freqs.weight", DType::kF32, Shape({2}), 352, 360, {}}),
+            "more bytes needed");
 }
 
 // Random bytes against ggml's own decoder: see tests/golden/README.md.

@@ -43,10 +43,67 @@ def blocks():
   save_file(tensors, OUT / "blocks.safetensors")
 
 
+# The models of tests/golden/models that are converted.
+MODELS = ["bert", "gpt2", "llama", "llama3"]
+
+
+def converter():
+  """llama.cpp's, made to take models without a tokenizer: the tokens are called t0, t1, ..."""
+  sys.path[:0] = [str(ROOT / "usr/lib/python3/dist-packages"), str(ROOT / "usr/share/llama.cpp/llama.cpp-tools")]
+  import conversion
+  from conversion.base import ModelBase
+
+  def tokens(self):
+    size = self.hparams["vocab_size"]
+    self.gguf_writer.add_tokenizer_model("bert" if "Bert" in type(self).__name__ else "gpt2")
+    self.gguf_writer.add_token_list([f"t{i}" for i in range(size)])
+    if "Bert" in type(self).__name__:
+      self.gguf_writer.add_token_type_count(self.hparams["type_vocab_size"])
+
+  def convert(folder, out, kind):
+    hparams = ModelBase.load_hparams(folder, False)
+    cls = conversion.get_model_class(hparams["architectures"][0])
+    cls = type(cls.__name__, (cls,), {"set_vocab": tokens, "model_arch": cls.model_arch})
+    import gguf
+    model = cls(folder, getattr(gguf.LlamaFileType, kind), out)
+    model.write()
+
+  return convert
+
+
+def model(convert, name):
+  """In f16: the test compares every tensor with the checkpoint's."""
+  import json
+  import shutil
+  import tempfile
+  with tempfile.TemporaryDirectory() as folder:
+    folder = Path(folder) / name
+    shutil.copytree(HERE / "models" / name, folder)
+    (folder / "golden.safetensors").unlink()
+    (folder / "gradients.safetensors").unlink(missing_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    # What the converter takes for granted.
+    if config["model_type"] == "gpt2":
+      config.setdefault("n_ctx", config["n_positions"])
+    if config["model_type"] == "gemma3_text":
+      vocab = {"model": {"vocab": {f"t{i}": i for i in range(config["vocab_size"])}}, "added_tokens": []}
+      (folder / "tokenizer.json").write_text(json.dumps(vocab))
+    (folder / "config.json").write_text(json.dumps(config))
+    convert(folder, OUT / f"{name}.gguf", "MOSTLY_F16")
+
+
 def main():
   wanted = sys.argv[1:]
   if not wanted or "blocks" in wanted:
     blocks()
+  models = [name for name in MODELS if not wanted or name in wanted]
+  if models:
+    convert = converter()
+    for name in models:
+      try:
+        model(convert, name)
+      except Exception as error:
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

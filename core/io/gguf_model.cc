@@ -1,0 +1,757 @@
+#include "core/io/gguf_model.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/base/json.h"
+#include "core/base/utf8.h"
+
+namespace sotto {
+namespace {
+
+// Above any model that fits a page; the architectures check more closely.
+constexpr int64_t kMaxWidth = 1 << 18, kMaxLayers = 1 << 10, kMaxHeads = 1 << 10,
+                  kMaxContext = 1 << 24, kMaxVocab = 1 << 22;
+
+// What a converter did to a tensor's rows.
+enum class Change : uint8_t {
+  kNone,
+  kQueryHalves,  // the halves of each query head interleaved (Llama's rotary positions)
+  kKeyHalves,    // the same by key heads
+  kHeadsByPart,  // [heads, 3, size] stored as [3, heads, size]
+  kUpright,      // [in, out] stored as [out, in]
+  kPlusOne,      // 1 added
+  kNegativeExp,  // -exp(x) of it stored
+  kSqueezed,     // extents of 1 left out
+};
+
+// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept unless the name has
+// its own.
+struct NameRule {
+  std::string_view stored, name;
+  Change change = Change::kNone;
+};
+
+// Collects config.json.
+class Settings {
+ public:
+  Settings(const GgufMetadata& metadata, std::string prefix)
+      : metadata_(metadata), prefix_(std::move(prefix)) {}
+
+  const GgufMetadata& metadata() const { return metadata_; }
+  // The full name of one of the architecture's keys, which counts as read.
+  std::string Key(std::string_view name) {
+    std::string key = StrCat(prefix_, ".", name);
+    read_.insert(key);
+    return key;
+  }
+  bool Has(std::string_view name) { return metadata_.Has(Key(name)); }
+  Result<int64_t> Int(std::string_view name, int64_t min, int64_t max) {
+    return metadata_.IntAt(Key(name), min, max);
+  }
+  Result<double> Number(std::string_view name) { return metadata_.NumberAt(Key(name)); }
+  Result<double> NumberOr(std::string_view name, double fallback) {
+    return metadata_.NumberOr(Key(name), fallback);
+  }
+
+  void Put(std::string_view key, Json value) { members_.emplace_back(key, std::move(value)); }
+  Status PutInt(std::string_view key, std::string_view name, int64_t min, int64_t max) {
+    SOTTO_ASSIGN_OR_RETURN(const int64_t value, Int(name, min, max));
+    Put(key, Json::Int(value));
+    return OkStatus();
+  }
+  Status PutNumber(std::string_view key, std::string_view name) {
+    SOTTO_ASSIGN_OR_RETURN(const double value, Number(name));
+    if (!std::isfinite(value)) return InvalidFile(StrCat("'", Key(name), "' is not finite"));
+    // The shortest decimal number of the f32 that is stored, as a config would have it.
+    char text[64];
+    const auto end = std::to_chars(text, text + sizeof text, static_cast<float>(value)).ptr;
+    double shortest = value;
+    std::from_chars(text, end, shortest);
+    Put(key, Json::Number(shortest));
+    return OkStatus();
+  }
+  Status PutNumberIfThere(std::string_view key, std::string_view name) {
+    return Has(name) ? PutNumber(key, name) : OkStatus();
+  }
+  // A setting that must have one value, because another is not implemented.
+  Status Require(std::string_view name, const GgufValue& value, std::string_view meaning) {
+    const GgufValue* given = metadata_.Find(Key(name));
+    if (given == nullptr || *given == value) return OkStatus();
+    return Unsupported(StrCat("'", Key(name), "': ", meaning));
+  }
+  void Ignore(std::initializer_list<std::string_view> names) {
+    for (const std::string_view name : names) Key(name);
+  }
+  Status CheckAllRead() const {
+    for (const auto& [key, value] : metadata_.values()) {
+      if (key.starts_with(prefix_ + ".") && !read_.contains(key)) {
+        return Unsupported(StrCat("the setting '", key, "' is not supported"));
+      }
+    }
+    return OkStatus();
+  }
+  Json Config() { return Json::Object(std::move(members_)); }
+
+  // What names of tensors say.
+  bool has_output = false, has_attention_bias = false, has_mlp_bias = false, has_gate = false;
+  int64_t heads = 0, kv_heads = 0, width = 0, head_dim = 0, layers = 0, feed_forward = 0;
+
+ private:
+  const GgufMetadata& metadata_;
+  std::string prefix_;
+  std::set<std::string> read_;
+  std::vector<Json::Member> members_;
+};
+
+// Extents and the like that every architecture has, under the names that most configs use.
+Status CommonSizes(Settings& s) {
+  SOTTO_ASSIGN_OR_RETURN(s.width, s.Int("embedding_length", 1, kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(s.layers, s.Int("block_count", 1, kMaxLayers));
+  SOTTO_ASSIGN_OR_RETURN(s.heads, s.Int("attention.head_count", 1, kMaxHeads));
+  s.kv_heads = s.heads;
+  if (s.Has("attention.head_count_kv")) {
+    SOTTO_ASSIGN_OR_RETURN(s.kv_heads, s.Int("attention.head_count_kv", 1, s.heads));
+  }
+  s.head_dim = s.width / s.heads;
+  if (s.Has("attention.key_length")) {
+    SOTTO_ASSIGN_OR_RETURN(s.head_dim, s.Int("attention.key_length", 1, kMaxWidth));
+    SOTTO_RETURN_IF_ERROR(s.Require("attention.value_length", s.head_dim,
+                                    "values of another size than keys are not supported"));
+  } else if (s.width % s.heads != 0) {
+    return InvalidFile(
+        StrCat("a width of ", s.width, " does not divide among ", s.heads, " heads"));
+  }
+  if (s.Has("expert_count")) {
+    SOTTO_ASSIGN_OR_RETURN(const int64_t experts, s.Int("expert_count", 0, 1 << 16));
+    if (experts > 0)
+      return Unsupported(StrCat("a mixture of ", experts, " experts is not supported"));
+  }
+  // Repeated elsewhere, or only for a report; what is pooled is said in the task.
+  s.Ignore({"vocab_size", "expert_used_count", "attention.value_length", "rope.scaling.finetuned",
+            "tensor_data_layout", "pooling_type"});
+  return OkStatus();
+}
+
+// The factors of a tensor of rotary frequencies, or null where its bytes have not arrived.
+Result<Json> Factors(const TensorInfo& tensor, int64_t count, const GgufPeek& peek) {
+  if (tensor.dtype != DType::kF32 || tensor.shape.elements() != count) {
+    return InvalidFile(StrCat("tensor '", tensor.name, "' must be F32 [", count, "]"));
+  }
+  const std::optional<std::string_view> bytes = peek(tensor);
+  if (!bytes) return Json();
+  std::vector<Json> factors;
+  for (int64_t i = 0; i < count; ++i) {
+    float value;
+    std::memcpy(&value, bytes->data() + i * 4, 4);
+    if (!(value > 0) || !std::isfinite(value)) {
+      return InvalidFile(StrCat("tensor '", tensor.name, "' has a factor that is not positive"));
+    }
+    factors.push_back(Json::Number(value));
+  }
+  return Json::Array(std::move(factors));
+}
+
+// Rotary positions. False: the factors have not arrived.
+Result<bool> Rotary(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek,
+                    int64_t turning) {
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("rope_theta", "rope.freq_base"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string type,
+                         s.metadata().StringOr(s.Key("rope.scaling.type"), "none"));
+  SOTTO_ASSIGN_OR_RETURN(const double magnitude, s.NumberOr("rope.scaling.attn_factor", 1));
+  int64_t original = 0;
+  if (s.Has("rope.scaling.original_context_length")) {
+    SOTTO_ASSIGN_OR_RETURN(original, s.Int("rope.scaling.original_context_length", 1, kMaxContext));
+  }
+  SOTTO_ASSIGN_OR_RETURN(const int64_t context, s.Int("context_length", 1, kMaxContext));
+  Json lists[2];
+  const auto take = [&](std::string_view name, Json& list) -> Result<bool> {
+    const auto at = std::find_if(tensors.begin(), tensors.end(),
+                                 [&](const TensorInfo& t) { return t.name == name; });
+    if (at == tensors.end()) return true;
+    SOTTO_ASSIGN_OR_RETURN(list, Factors(*at, turning / 2, peek));
+    return !list.is_null();
+  };
+  for (const auto& [name, list] :
+       {std::pair<std::string_view, Json*>{"rope_freqs.weight", &lists[0]},
+        {"rope_factors_short.weight", &lists[0]},
+        {"rope_factors_long.weight", &lists[1]}}) {
+    SOTTO_ASSIGN_OR_RETURN(const bool there, take(name, *list));
+    if (!there) return false;
+  }
+  std::erase_if(tensors, [](const TensorInfo& t) {
+    return t.name == "rope_freqs.weight" || t.name.starts_with("rope_factors_");
+  });
+  if (!lists[0].is_null()) {  // the factors are what matters, whatever made them
+    if (lists[1].is_null()) lists[1] = lists[0];
+    s.Put("rope_scaling", Json::Object({{"rope_type", Json::String("longrope")},
+                                        {"short_factor", lists[0]},
+                                        {"long_factor", lists[1]},
+                                        {"attention_factor", Json::Number(magnitude)},
+                                        {"original_max_position_embeddings",
+                                         Json::Int(original > 0 ? original : context)}}));
+    return true;
+  }
+  if (type == "none" || type == "longrope") return true;
+  if (type != "linear" && type != "yarn") {
+    return Unsupported(StrCat("rotary scaling of type '", type, "' is not supported"));
+  }
+  SOTTO_ASSIGN_OR_RETURN(const double factor, s.Number("rope.scaling.factor"));
+  std::vector<Json::Member> scaling{{"rope_type", Json::String(type)},
+                                    {"factor", Json::Number(factor)}};
+  if (type == "yarn") {
+    if (original > 0) {
+      scaling.emplace_back("original_max_position_embeddings", Json::Int(original));
+    }
+    for (const auto& [key, name] :
+         {std::pair<std::string_view, std::string_view>{"beta_fast", "rope.scaling.yarn_beta_fast"},
+          {"beta_slow", "rope.scaling.yarn_beta_slow"},
+          {"attention_factor", "rope.scaling.yarn_attn_factor"}}) {
+      if (!s.Has(name)) continue;
+      SOTTO_ASSIGN_OR_RETURN(const double value, s.Number(name));
+      scaling.emplace_back(key, Json::Number(value));
+    }
+    SOTTO_RETURN_IF_ERROR(
+        s.Require("rope.scaling.yarn_ext_factor", 1.0, "another mix than 1 is not supported"));
+  }
+  s.Put("rope_scaling", Json::Object(std::move(scaling)));
+  return true;
+}
+
+// What the configs of Llama and its successors have in common. `share` of a head's columns that
+// turn is checked, or written under that key.
+Result<bool> LlamaLike(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek,
+                       std::string_view share_key = {}) {
+  SOTTO_RETURN_IF_ERROR(CommonSizes(s));
+  s.Put("hidden_size", Json::Int(s.width));
+  s.Put("num_hidden_layers", Json::Int(s.layers));
+  s.Put("num_attention_heads", Json::Int(s.heads));
+  s.Put("num_key_value_heads", Json::Int(s.kv_heads));
+  s.Put("head_dim", Json::Int(s.head_dim));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("intermediate_size", "feed_forward_length", 1, 4 * kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("max_position_embeddings", "context_length", 1, kMaxContext));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("rms_norm_eps", "attention.layer_norm_rms_epsilon"));
+  s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
+  int64_t turning = s.head_dim;
+  if (s.Has("rope.dimension_count")) {
+    SOTTO_ASSIGN_OR_RETURN(turning, s.Int("rope.dimension_count", 2, s.head_dim));
+  }
+  if (!share_key.empty()) {
+    s.Put(share_key, Json::Number(static_cast<double>(turning) / static_cast<double>(s.head_dim)));
+  } else if (turning != s.head_dim) {
+    return Unsupported(
+        StrCat("heads of ", s.head_dim, " columns of which ", turning, " turn are not supported"));
+  }
+  return Rotary(s, tensors, peek, turning);
+}
+
+Result<bool> Llama(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  s.Put("attention_bias", Json::Bool(s.has_attention_bias));
+  s.Put("mlp_bias", Json::Bool(s.has_mlp_bias));
+  return LlamaLike(s, tensors, peek);
+}
+
+Result<bool> Granite(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("attention_multiplier", "attention.scale"));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("embedding_multiplier", "embedding_scale"));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("residual_multiplier", "residual_scale"));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("logits_scaling", "logit_scale"));
+  return Llama(s, tensors, peek);
+}
+
+// Without positions in every fourth layer, as the reference has it built in.
+Result<bool> SmolLm3(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  s.Put("no_rope_layer_interval", Json::Int(4));
+  return Llama(s, tensors, peek);
+}
+
+Result<bool> Plain(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  return LlamaLike(s, tensors, peek);
+}
+
+// Gemma 3: windows in five of six layers, whose positions have a base of their own.
+Result<bool> Gemma3(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  SOTTO_ASSIGN_OR_RETURN(const bool there, LlamaLike(s, tensors, peek));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("sliding_window", "attention.sliding_window", 1, kMaxContext));
+  s.Put("sliding_window_pattern", Json::Int(6));
+  if (s.Has("rope.freq_base_swa")) {
+    SOTTO_RETURN_IF_ERROR(s.PutNumber("rope_local_base_freq", "rope.freq_base_swa"));
+  } else {
+    s.Put("rope_local_base_freq", Json::Number(10000));
+  }
+  // The largest model alone divides by the width of the hidden states for each head.
+  s.Put("query_pre_attn_scalar", Json::Int(s.layers == 62 ? s.width / s.heads : s.head_dim));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("final_logit_softcapping", "final_logit_softcapping"));
+  s.Put("hidden_activation", Json::String("gelu_pytorch_tanh"));
+  return there;
+}
+
+Result<bool> Phi3(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  int64_t window = 0;
+  if (s.Has("attention.sliding_window")) {
+    SOTTO_ASSIGN_OR_RETURN(window, s.Int("attention.sliding_window", 0, kMaxContext));
+  }
+  if (window > 0) s.Put("sliding_window", Json::Int(window));
+  return LlamaLike(s, tensors, peek, "partial_rotary_factor");
+}
+
+Result<bool> Gpt2(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(CommonSizes(s));
+  s.Put("n_embd", Json::Int(s.width));
+  s.Put("n_layer", Json::Int(s.layers));
+  s.Put("n_head", Json::Int(s.heads));
+  s.Put("n_inner", Json::Int(s.feed_forward));  // converters write 4 n_embd, whatever it is
+  s.Ignore({"feed_forward_length"});
+  SOTTO_RETURN_IF_ERROR(s.PutInt("n_positions", "context_length", 1, kMaxContext));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_epsilon", "attention.layer_norm_epsilon"));
+  s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
+  s.Put("activation_function", Json::String("gelu_new"));
+  return true;
+}
+
+Result<bool> GptNeoX(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(CommonSizes(s));
+  s.Put("hidden_size", Json::Int(s.width));
+  s.Put("num_hidden_layers", Json::Int(s.layers));
+  s.Put("num_attention_heads", Json::Int(s.heads));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("intermediate_size", "feed_forward_length", 1, 4 * kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("max_position_embeddings", "context_length", 1, kMaxContext));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_eps", "attention.layer_norm_epsilon"));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t turning, s.Int("rope.dimension_count", 0, s.head_dim));
+  s.Put("rotary_pct", Json::Number(static_cast<double>(turning) / static_cast<double>(s.head_dim)));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("rope_theta", "rope.freq_base"));
+  SOTTO_ASSIGN_OR_RETURN(const bool parallel,
+                         s.metadata().BoolOr(s.Key("use_parallel_residual"), true));
+  s.Put("use_parallel_residual", Json::Bool(parallel));
+  s.Put("hidden_act", Json::String("gelu"));
+  s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
+  return true;
+}
+
+Result<bool> Mamba(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(s.PutInt("hidden_size", "embedding_length", 1, kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("num_hidden_layers", "block_count", 1, kMaxLayers));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("conv_kernel", "ssm.conv_kernel", 1, 1 << 10));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("intermediate_size", "ssm.inner_size", 1, 4 * kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("state_size", "ssm.state_size", 1, 1 << 16));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("time_step_rank", "ssm.time_step_rank", 1, kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_epsilon", "attention.layer_norm_rms_epsilon"));
+  SOTTO_RETURN_IF_ERROR(
+      s.Require("ssm.dt_b_c_rms", false, "norms within the mixer (FalconMamba) are not supported"));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t inner, s.Int("ssm.inner_size", 1, 4 * kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t width, s.Int("embedding_length", 1, kMaxWidth));
+  s.Put("expand", Json::Number(static_cast<double>(inner) / static_cast<double>(width)));
+  s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
+  s.Ignore({"context_length", "feed_forward_length", "attention.head_count", "vocab_size"});
+  return true;
+}
+
+Result<bool> Bert(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(CommonSizes(s));
+  s.Put("hidden_size", Json::Int(s.width));
+  s.Put("num_hidden_layers", Json::Int(s.layers));
+  s.Put("num_attention_heads", Json::Int(s.heads));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("intermediate_size", "feed_forward_length", 1, 4 * kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("max_position_embeddings", "context_length", 1, kMaxContext));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_eps", "attention.layer_norm_epsilon"));
+  SOTTO_RETURN_IF_ERROR(s.Require("attention.causal", false, "a BERT sees both ways"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string tokenizer,
+                         s.metadata().StringOr("tokenizer.ggml.model", "bert"));
+  if (tokenizer != "bert") {
+    return Unsupported(StrCat("a BERT with a tokenizer of type '", tokenizer,
+                              "' (RoBERTa, XLM-R) is not supported as GGUF"));
+  }
+  s.Put("hidden_act", Json::String("gelu"));
+  s.Put("add_pooling_layer", Json::Bool(false));
+  return true;
+}
+
+Result<bool> T5(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(CommonSizes(s));
+  s.Put("d_model", Json::Int(s.width));
+  s.Put("num_layers", Json::Int(s.layers));
+  if (s.Has("decoder_block_count")) {
+    SOTTO_RETURN_IF_ERROR(s.PutInt("num_decoder_layers", "decoder_block_count", 1, kMaxLayers));
+  }
+  s.Put("num_heads", Json::Int(s.heads));
+  s.Put("d_kv", Json::Int(s.head_dim));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("d_ff", "feed_forward_length", 1, 4 * kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("n_positions", "context_length", 1, kMaxContext));
+  SOTTO_RETURN_IF_ERROR(
+      s.PutInt("relative_attention_num_buckets", "attention.relative_buckets_count", 1, 1 << 16));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_epsilon", "attention.layer_norm_rms_epsilon"));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("decoder_start_token_id", "decoder_start_token_id", 0, kMaxVocab));
+  s.Put("feed_forward_proj", Json::String(s.has_gate ? "gated-gelu" : "relu"));
+  s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
+  s.Put("is_encoder_decoder", Json::Bool(true));
+  s.Ignore({"attention.layer_norm_epsilon"});
+  return true;
+}
+
+constexpr NameRule kLlamaNames[] = {
+    {"token_embd", "model.embed_tokens"},
+    {"output_norm", "model.norm"},
+    {"output", "lm_head"},
+    {"blk.#.attn_norm", "model.layers.#.input_layernorm"},
+    {"blk.#.attn_q", "model.layers.#.self_attn.q_proj"},
+    {"blk.#.attn_k", "model.layers.#.self_attn.k_proj"},
+    {"blk.#.attn_v", "model.layers.#.self_attn.v_proj"},
+    {"blk.#.attn_qkv", "model.layers.#.self_attn.qkv_proj"},
+    {"blk.#.attn_output", "model.layers.#.self_attn.o_proj"},
+    {"blk.#.attn_q_norm", "model.layers.#.self_attn.q_norm"},
+    {"blk.#.attn_k_norm", "model.layers.#.self_attn.k_norm"},
+    {"blk.#.ffn_norm", "model.layers.#.post_attention_layernorm"},
+    {"blk.#.ffn_gate", "model.layers.#.mlp.gate_proj"},
+    {"blk.#.ffn_up", "model.layers.#.mlp.up_proj"},
+    {"blk.#.ffn_down", "model.layers.#.mlp.down_proj"},
+    // Norms behind the sublayers.
+    {"blk.#.post_attention_norm", "model.layers.#.post_attention_layernorm"},
+    {"blk.#.post_ffw_norm", "model.layers.#.post_feedforward_layernorm"},
+};
+
+// Rules of an architecture's own go before those above.
+constexpr NameRule kHalves[] = {
+    {"blk.#.attn_q", "model.layers.#.self_attn.q_proj", Change::kQueryHalves},
+    {"blk.#.attn_k", "model.layers.#.self_attn.k_proj", Change::kKeyHalves},
+};
+constexpr NameRule kGemma3Names[] = {
+    {"output_norm", "model.norm", Change::kPlusOne},
+    {"blk.#.attn_norm", "model.layers.#.input_layernorm", Change::kPlusOne},
+    {"blk.#.attn_q_norm", "model.layers.#.self_attn.q_norm", Change::kPlusOne},
+    {"blk.#.attn_k_norm", "model.layers.#.self_attn.k_norm", Change::kPlusOne},
+    {"blk.#.ffn_norm", "model.layers.#.pre_feedforward_layernorm", Change::kPlusOne},
+    {"blk.#.post_attention_norm", "model.layers.#.post_attention_layernorm", Change::kPlusOne},
+    {"blk.#.post_ffw_norm", "model.layers.#.post_feedforward_layernorm", Change::kPlusOne},
+};
+constexpr NameRule kPhi3Names[] = {{"blk.#.ffn_up", "model.layers.#.mlp.gate_up_proj"}};
+constexpr NameRule kGpt2Names[] = {
+    {"token_embd", "transformer.wte"},
+    {"position_embd", "transformer.wpe"},
+    {"output_norm", "transformer.ln_f"},
+    {"output", "lm_head"},
+    {"blk.#.attn_norm", "transformer.h.#.ln_1"},
+    {"blk.#.attn_qkv", "transformer.h.#.attn.c_attn", Change::kUpright},
+    {"blk.#.attn_output", "transformer.h.#.attn.c_proj", Change::kUpright},
+    {"blk.#.ffn_norm", "transformer.h.#.ln_2"},
+    {"blk.#.ffn_up", "transformer.h.#.mlp.c_fc", Change::kUpright},
+    {"blk.#.ffn_down", "transformer.h.#.mlp.c_proj", Change::kUpright},
+};
+constexpr NameRule kGptNeoXNames[] = {
+    {"token_embd", "gpt_neox.embed_in"},
+    {"output_norm", "gpt_neox.final_layer_norm"},
+    {"output", "embed_out"},
+    {"blk.#.attn_norm", "gpt_neox.layers.#.input_layernorm"},
+    {"blk.#.attn_qkv", "gpt_neox.layers.#.attention.query_key_value", Change::kHeadsByPart},
+    {"blk.#.attn_output", "gpt_neox.layers.#.attention.dense"},
+    {"blk.#.ffn_norm", "gpt_neox.layers.#.post_attention_layernorm"},
+    {"blk.#.ffn_up", "gpt_neox.layers.#.mlp.dense_h_to_4h"},
+    {"blk.#.ffn_down", "gpt_neox.layers.#.mlp.dense_4h_to_h"},
+};
+constexpr NameRule kMambaNames[] = {
+    {"token_embd", "backbone.embeddings"},
+    {"output_norm", "backbone.norm_f"},
+    {"output", "lm_head"},
+    {"blk.#.attn_norm", "backbone.layers.#.norm"},
+    {"blk.#.ssm_in", "backbone.layers.#.mixer.in_proj"},
+    {"blk.#.ssm_conv1d", "backbone.layers.#.mixer.conv1d", Change::kSqueezed},
+    {"blk.#.ssm_x", "backbone.layers.#.mixer.x_proj"},
+    {"blk.#.ssm_dt", "backbone.layers.#.mixer.dt_proj"},
+    {"blk.#.ssm_a", "backbone.layers.#.mixer.A_log", Change::kNegativeExp},
+    {"blk.#.ssm_d", "backbone.layers.#.mixer.D"},
+    {"blk.#.ssm_out", "backbone.layers.#.mixer.out_proj"},
+};
+constexpr NameRule kBertNames[] = {
+    {"token_embd", "embeddings.word_embeddings"},
+    {"position_embd", "embeddings.position_embeddings"},
+    {"token_types", "embeddings.token_type_embeddings"},
+    {"token_embd_norm", "embeddings.LayerNorm"},
+    {"blk.#.attn_q", "encoder.layer.#.attention.self.query"},
+    {"blk.#.attn_k", "encoder.layer.#.attention.self.key"},
+    {"blk.#.attn_v", "encoder.layer.#.attention.self.value"},
+    {"blk.#.attn_output", "encoder.layer.#.attention.output.dense"},
+    {"blk.#.attn_output_norm", "encoder.layer.#.attention.output.LayerNorm"},
+    {"blk.#.ffn_up", "encoder.layer.#.intermediate.dense"},
+    {"blk.#.ffn_down", "encoder.layer.#.output.dense"},
+    {"blk.#.layer_output_norm", "encoder.layer.#.output.LayerNorm"},
+};
+constexpr NameRule kT5Names[] = {
+    {"token_embd", "shared"},
+    {"output", "lm_head"},
+    {"enc.output_norm", "encoder.final_layer_norm"},
+    {"enc.blk.#.attn_norm", "encoder.block.#.layer.0.layer_norm"},
+    {"enc.blk.#.attn_rel_b", "encoder.block.#.layer.0.SelfAttention.relative_attention_bias"},
+    {"enc.blk.#.attn_q", "encoder.block.#.layer.0.SelfAttention.q"},
+    {"enc.blk.#.attn_k", "encoder.block.#.layer.0.SelfAttention.k"},
+    {"enc.blk.#.attn_v", "encoder.block.#.layer.0.SelfAttention.v"},
+    {"enc.blk.#.attn_o", "encoder.block.#.layer.0.SelfAttention.o"},
+    {"enc.blk.#.ffn_norm", "encoder.block.#.layer.1.layer_norm"},
+    {"enc.blk.#.ffn_gate", "encoder.block.#.layer.1.DenseReluDense.wi_0"},
+    {"enc.blk.#.ffn_up", "encoder.block.#.layer.1.DenseReluDense.wi"},
+    {"enc.blk.#.ffn_down", "encoder.block.#.layer.1.DenseReluDense.wo"},
+    {"dec.output_norm", "decoder.final_layer_norm"},
+    {"dec.blk.#.attn_norm", "decoder.block.#.layer.0.layer_norm"},
+    {"dec.blk.#.attn_rel_b", "decoder.block.#.layer.0.SelfAttention.relative_attention_bias"},
+    {"dec.blk.#.attn_q", "decoder.block.#.layer.0.SelfAttention.q"},
+    {"dec.blk.#.attn_k", "decoder.block.#.layer.0.SelfAttention.k"},
+    {"dec.blk.#.attn_v", "decoder.block.#.layer.0.SelfAttention.v"},
+    {"dec.blk.#.attn_o", "decoder.block.#.layer.0.SelfAttention.o"},
+    {"dec.blk.#.cross_attn_norm", "decoder.block.#.layer.1.layer_norm"},
+    {"dec.blk.#.cross_attn_q", "decoder.block.#.layer.1.EncDecAttention.q"},
+    {"dec.blk.#.cross_attn_k", "decoder.block.#.layer.1.EncDecAttention.k"},
+    {"dec.blk.#.cross_attn_v", "decoder.block.#.layer.1.EncDecAttention.v"},
+    {"dec.blk.#.cross_attn_o", "decoder.block.#.layer.1.EncDecAttention.o"},
+    {"dec.blk.#.ffn_norm", "decoder.block.#.layer.2.layer_norm"},
+    {"dec.blk.#.ffn_gate", "decoder.block.#.layer.2.DenseReluDense.wi_0"},
+    {"dec.blk.#.ffn_up", "decoder.block.#.layer.2.DenseReluDense.wi"},
+    {"dec.blk.#.ffn_down", "decoder.block.#.layer.2.DenseReluDense.wo"},
+};
+
+using Rules = std::span<const NameRule>;
+
+struct GgufArchitecture {
+  std::string_view name, model_type, class_name;
+  Result<bool> (*describe)(Settings&, std::vector<TensorInfo>&, const GgufPeek&);
+  Rules own = {}, shared = kLlamaNames;
+};
+const GgufArchitecture kArchitectures[] = {
+    {"llama", "llama", "LlamaForCausalLM", Llama, kHalves},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", Plain},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", Plain},
+    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", Gemma3, kGemma3Names},
+    {"phi3", "phi3", "Phi3ForCausalLM", Phi3, kPhi3Names},
+    {"olmo2", "olmo2", "Olmo2ForCausalLM", Plain},
+    {"granite", "granite", "GraniteForCausalLM", Granite, kHalves},
+    {"smollm3", "smollm3", "SmolLM3ForCausalLM", SmolLm3, kHalves},
+    {"gpt2", "gpt2", "GPT2LMHeadModel", Gpt2, kGpt2Names, {}},
+    {"gptneox", "gpt_neox", "GPTNeoXForCausalLM", GptNeoX, kGptNeoXNames, {}},
+    {"mamba", "mamba", "MambaForCausalLM", Mamba, kMambaNames, {}},
+    {"bert", "bert", "BertModel", Bert, kBertNames, {}},
+    {"t5", "t5", "T5ForConditionalGeneration", T5, kT5Names, {}},
+};
+
+// "blk.12.attn_q.weight" as its parts: "blk.#.attn_q", "12", ".weight".
+struct StoredName {
+  std::string stem;
+  std::string_view layer, suffix;
+};
+StoredName PartsOf(std::string_view name) {
+  StoredName parts;
+  for (const std::string_view suffix : {".weight", ".bias"}) {
+    if (name.ends_with(suffix)) {
+      parts.suffix = name.substr(name.size() - suffix.size());
+      name.remove_suffix(suffix.size());
+    }
+  }
+  const size_t block = name.find("blk.");
+  if (block == 0 || (block == 4 && name.size() > 4)) {
+    const size_t begin = block + 4, end = std::min(name.find('.', begin), name.size());
+    parts.layer = name.substr(begin, end - begin);
+    parts.stem = StrCat(name.substr(0, begin), "#", name.substr(end));
+  } else {
+    parts.stem = name;
+  }
+  return parts;
+}
+
+const NameRule* RuleFor(const GgufArchitecture& architecture, std::string_view stem) {
+  for (const Rules rules : {architecture.own, architecture.shared}) {
+    for (const NameRule& rule : rules) {
+      if (rule.stored == stem) return &rule;
+    }
+  }
+  return nullptr;
+}
+
+// Row `d h + 2 j + half` was row `d h + d / 2 half + j` of its checkpoint.
+std::vector<int32_t> HalvesApart(int64_t rows, int64_t heads) {
+  const int64_t size = rows / heads;
+  std::vector<int32_t> to_row(static_cast<size_t>(rows));
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t at = row % size;
+    to_row[static_cast<size_t>(row)] =
+        static_cast<int32_t>(row - at + at % 2 * (size / 2) + at / 2);
+  }
+  return to_row;
+}
+
+// Row `part, head, i` was row `head, part, i`.
+std::vector<int32_t> PartsByHead(int64_t rows, int64_t heads) {
+  const int64_t size = rows / heads / 3;
+  std::vector<int32_t> to_row;
+  for (int64_t part = 0; part < 3; ++part) {
+    for (int64_t head = 0; head < heads; ++head) {
+      for (int64_t i = 0; i < size; ++i) {
+        to_row.push_back(static_cast<int32_t>((head * 3 + part) * size + i));
+      }
+    }
+  }
+  return to_row;
+}
+
+Status Undo(const Settings& s, Change change, TensorInfo& tensor) {
+  const int64_t rows = tensor.shape.rank() == 0 ? 1 : tensor.shape[0];
+  const auto divides = [&](int64_t parts) {
+    return rows % parts == 0
+               ? OkStatus()
+               : InvalidFile(StrCat("tensor '", tensor.name, "' ", tensor.shape.ToString(),
+                                    " does not divide into ", parts));
+  };
+  switch (change) {
+    case Change::kNone:
+      break;
+    case Change::kQueryHalves:
+    case Change::kKeyHalves: {
+      const int64_t heads = change == Change::kQueryHalves ? s.heads : s.kv_heads;
+      SOTTO_RETURN_IF_ERROR(divides(2 * heads));
+      tensor.form.to_row = HalvesApart(rows, heads);
+      break;
+    }
+    case Change::kHeadsByPart:
+      SOTTO_RETURN_IF_ERROR(divides(3 * s.heads));
+      tensor.form.to_row = PartsByHead(rows, s.heads);
+      break;
+    case Change::kUpright:
+      tensor.form.upright = true;
+      break;
+    case Change::kPlusOne:
+      tensor.form.undo = [](float value) { return value - 1; };
+      break;
+    case Change::kNegativeExp:
+      tensor.form.undo = [](float value) { return std::log(-value); };
+      break;
+    case Change::kSqueezed:
+      tensor.form.squeezed = true;
+      break;
+  }
+  return OkStatus();
+}
+
+Status Rename(const GgufArchitecture& architecture, const Settings& s,
+              std::vector<TensorInfo>& tensors) {
+  for (TensorInfo& tensor : tensors) {
+    const StoredName parts = PartsOf(tensor.name);
+    const NameRule* rule = RuleFor(architecture, parts.stem);
+    if (rule == nullptr) {
+      return Unsupported(
+          StrCat("the tensor '", tensor.name, "' of a '", architecture.name, "' is not supported"));
+    }
+    std::string name(rule->name);
+    if (const size_t at = name.find('#'); at != std::string::npos) {
+      name.replace(at, 1, parts.layer);
+    }
+    // A gated feed-forward's second matrix has a number.
+    if (s.has_gate && name.ends_with("DenseReluDense.wi")) name += "_1";
+    SOTTO_RETURN_IF_ERROR(Undo(s, rule->change, tensor));
+    tensor.name = name.append(parts.suffix);
+  }
+  return OkStatus();
+}
+
+// The tokens by which the tokenizer's roles are named, their ids, and the rest of
+// tokenizer_config.json.
+Status DescribeTokens(const GgufMetadata& metadata, int64_t vocab, std::vector<Json::Member>& ids,
+                      ModelFiles& files) {
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string>* tokens,
+                         metadata.StringsOrNull("tokenizer.ggml.tokens"));
+  if (tokens != nullptr && static_cast<int64_t>(tokens->size()) > vocab) {
+    return InvalidFile(
+        StrCat("the tokenizer has ", tokens->size(), " tokens, but the model embeds only ", vocab));
+  }
+  std::vector<Json::Member> config;
+  constexpr struct {
+    std::string_view key, name;
+  } kRoles[] = {{"bos", "bos"},     {"eos", "eos"}, {"unk", "unknown"}, {"sep", "seperator"},
+                {"pad", "padding"}, {"cls", "cls"}, {"mask", "mask"}};
+  std::vector<Json> ends;
+  for (const auto& role : kRoles) {
+    const std::string key = StrCat("tokenizer.ggml.", role.name, "_token_id");
+    if (!metadata.Has(key)) continue;
+    SOTTO_ASSIGN_OR_RETURN(const int64_t id, metadata.IntAt(key, 0, vocab - 1));
+    if (role.key == "bos" || role.key == "pad") {
+      ids.emplace_back(StrCat(role.key, "_token_id"), Json::Int(id));
+    }
+    if (role.key == "eos") ends.push_back(Json::Int(id));
+    if (tokens != nullptr && id < static_cast<int64_t>(tokens->size())) {
+      config.emplace_back(StrCat(role.key, "_token"),
+                          Json::String((*tokens)[static_cast<size_t>(id)]));
+    }
+  }
+  // A chat's turn may end with another token than a text.
+  for (const std::string_view name : {"eot", "eom"}) {
+    const std::string key = StrCat("tokenizer.ggml.", name, "_token_id");
+    if (!metadata.Has(key)) continue;
+    SOTTO_ASSIGN_OR_RETURN(const int64_t id, metadata.IntAt(key, 0, vocab - 1));
+    const Json end = Json::Int(id);
+    const bool there = std::any_of(ends.begin(), ends.end(),
+                                   [&](const Json& other) { return other.as_int() == id; });
+    if (!there) ends.push_back(end);
+  }
+  if (ends.size() == 1) ids.emplace_back("eos_token_id", ends[0]);
+  if (ends.size() > 1) ids.emplace_back("eos_token_id", Json::Array(std::move(ends)));
+  for (const std::string_view name : {"add_bos_token", "add_eos_token"}) {
+    const std::string key = StrCat("tokenizer.ggml.", name);
+    if (!metadata.Has(key)) continue;
+    SOTTO_ASSIGN_OR_RETURN(const bool add, metadata.BoolOr(key, false));
+    config.emplace_back(name, Json::Bool(add));
+  }
+  SOTTO_ASSIGN_OR_RETURN(const std::string chat, metadata.StringOr("tokenizer.chat_template", ""));
+  if (!IsValidUtf8(chat)) return InvalidFile("'tokenizer.chat_template' is not UTF-8");
+  if (!chat.empty()) config.emplace_back("chat_template", Json::String(chat));
+  files.tokenizer_config = Json::Object(std::move(config)).Dump();
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>& tensors,
+                          const GgufPeek& peek, ModelFiles& files) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string name, metadata.StringAt("general.architecture"));
+  const auto* architecture =
+      std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                   [&](const GgufArchitecture& a) { return a.name == name; });
+  if (architecture == std::end(kArchitectures)) {
+    std::string known;
+    for (const GgufArchitecture& a : kArchitectures) {
+      known += StrCat(known.empty() ? "" : ", ", a.name);
+    }
+    return Unsupported(StrCat("the GGUF architecture ",
+                              Json::String(ReplaceInvalidUtf8(name)).Dump(),
+                              " is not supported; known are ", known));
+  }
+  Settings s(metadata, name);
+  int64_t vocab = 0, token_types = 0;
+  for (const TensorInfo& tensor : tensors) {
+    const std::string stem = PartsOf(tensor.name).stem;
+    const bool bias = tensor.name.ends_with(".bias");
+    if (stem == "token_embd" && tensor.shape.rank() == 2) vocab = tensor.shape[0];
+    if (stem == "token_types" && tensor.shape.rank() == 2) token_types = tensor.shape[0];
+    if (stem == "blk.#.ffn_up" && !bias && tensor.shape.rank() == 2)
+      s.feed_forward = tensor.shape[0];
+    if (stem == "output") s.has_output = true;
+    if (stem == "blk.#.attn_output" && bias) s.has_attention_bias = true;
+    if (stem == "blk.#.ffn_up" && bias) s.has_mlp_bias = true;
+    if (stem.ends_with("ffn_gate")) s.has_gate = true;
+  }
+  if (vocab == 0) return InvalidFile("there is no tensor 'token_embd.weight' [vocabulary, width]");
+  s.Put("model_type", Json::String(std::string(architecture->model_type)));
+  s.Put("architectures", Json::Array({Json::String(std::string(architecture->class_name))}));
+  s.Put("vocab_size", Json::Int(vocab));
+  if (token_types > 0) s.Put("type_vocab_size", Json::Int(token_types));
+  SOTTO_ASSIGN_OR_RETURN(const bool there, architecture->describe(s, tensors, peek));
+  if (!there) return false;
+  SOTTO_RETURN_IF_ERROR(s.CheckAllRead());
+  SOTTO_RETURN_IF_ERROR(Rename(*architecture, s, tensors));
+  std::vector<Json::Member> ids;
+  SOTTO_RETURN_IF_ERROR(DescribeTokens(metadata, vocab, ids, files));
+  for (const auto& [key, id] : ids) s.Put(key, id);
+  files.config = s.Config().Dump();
+  files.generation_config = Json::Object(std::move(ids)).Dump();
+  return true;
+}
+
+}  // namespace sotto
