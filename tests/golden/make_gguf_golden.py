@@ -44,7 +44,7 @@ def blocks():
 
 
 # The models of tests/golden/models that are converted.
-MODELS = ["bert", "gpt2", "llama", "llama3"]
+MODELS = ["bert", "gpt2", "llama", "llama3", "mamba"]
 
 
 def converter():
