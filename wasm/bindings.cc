@@ -80,6 +80,16 @@ class Files {
         {"tokenizer_config.json", &sotto::ModelFiles::tokenizer_config},
         {"special_tokens_map.json", &sotto::ModelFiles::special_tokens_map},
         {"chat_template.jinja", &sotto::ModelFiles::chat_template},
+        {"spiece.model", &sotto::ModelFiles::sentencepiece},
+        {"sentencepiece.bpe.model", &sotto::ModelFiles::sentencepiece},
+        {"sentencepiece.model", &sotto::ModelFiles::sentencepiece},
+        {"spm.model", &sotto::ModelFiles::sentencepiece},
+        {"tokenizer.model", &sotto::ModelFiles::sentencepiece},
+        {"source.spm", &sotto::ModelFiles::sentencepiece},
+        {"vocab.json", &sotto::ModelFiles::vocab},
+        {"vocab.txt", &sotto::ModelFiles::vocab},
+        {"merges.txt", &sotto::ModelFiles::merges},
+        {"added_tokens.json", &sotto::ModelFiles::added_tokens},
     };
     for (const auto& [known, field] : kTexts) {
       if (known == name) {
@@ -132,10 +142,8 @@ class BoundTokenizer {
 
   static LoadedTokenizer Load(Files& bound) {
     const sotto::ModelFiles files = bound.Take();
-    auto loaded = sotto::Tokenizer::FromJson(files.tokenizer, files.tokenizer_config,
-                                             files.special_tokens_map);
-    const auto [code, message] =
-        FailureOf(loaded.ok() ? sotto::OkStatus() : loaded.status().In("tokenizer.json"));
+    auto loaded = sotto::TokenizerOf(files);
+    const auto [code, message] = FailureOf(loaded.status());
     if (!loaded.ok()) return {code, message, nullptr};
     auto shared = std::make_shared<const sotto::Tokenizer>(*std::move(loaded));
     return {"", "", std::make_shared<BoundTokenizer>(std::move(shared))};

@@ -127,19 +127,11 @@ Json IntArray(std::span<const int32_t> values) {
   return Json::Array(std::move(out));
 }
 
-Result<Tokenizer> OpenTokenizer(const std::string& folder) {
-  const auto optional = [&](std::string_view name) {
-    Result<std::string> text = ReadFile(StrCat(folder, "/", name));
-    return text.ok() ? *std::move(text) : std::string();
-  };
-  SOTTO_ASSIGN_OR_RETURN(const std::string tokenizer, ReadFile(folder + "/tokenizer.json"));
-  return Tokenizer::FromJson(tokenizer, optional("tokenizer_config.json"),
-                             optional("special_tokens_map.json"));
-}
-
 Status Tokenize(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
-  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer, OpenTokenizer(folder));
+  ModelFiles files;
+  SOTTO_RETURN_IF_ERROR(ReadModelTexts(folder, files));
+  SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer, TokenizerOf(files));
   const auto show = [&](std::string_view text) -> Status {
     SOTTO_ASSIGN_OR_RETURN(const Encoding encoding,
                            tokenizer.Encode(text, {.add_special_tokens = !args.Has("no-special")}));

@@ -154,23 +154,51 @@ Result<ModelFiles> OpenModelFolder(const std::string& path) {
     return NotFound(StrCat(folder, " has no config.json, so it is not a model folder"));
   }
   ModelFiles files;
+  SOTTO_RETURN_IF_ERROR(ReadModelTexts(folder, files));
+  SOTTO_RETURN_IF_ERROR(AddWeights(folder, files.tensors));
+  return files;
+}
+
+Status ReadModelTexts(const std::string& path, ModelFiles& files) {
+  if (path.ends_with(".gguf")) {
+    SOTTO_ASSIGN_OR_RETURN(files, OpenModelFiles(path));
+    return OkStatus();
+  }
+  const std::string folder = !path.empty() && path.back() == '/' ? path : path + "/";
   const struct {
     const char* name;
     uint64_t max_bytes;
     std::string* text;
-  } texts[] = {
-      {"config.json", kMaxConfigBytes, &files.config},
-      {"generation_config.json", kMaxConfigBytes, &files.generation_config},
-      {"tokenizer.json", kMaxTokenizerBytes, &files.tokenizer},
-      {"tokenizer_config.json", kMaxConfigBytes, &files.tokenizer_config},
-      {"special_tokens_map.json", kMaxConfigBytes, &files.special_tokens_map},
-      {"chat_template.jinja", kMaxConfigBytes, &files.chat_template},
-  };
+  } texts[] =
+      {
+          {"config.json", kMaxConfigBytes, &files.config},
+          {"generation_config.json", kMaxConfigBytes, &files.generation_config},
+          {"tokenizer.json", kMaxTokenizerBytes, &files.tokenizer},
+          {"tokenizer_config.json", kMaxConfigBytes, &files.tokenizer_config},
+          {"special_tokens_map.json", kMaxConfigBytes, &files.special_tokens_map},
+          {"chat_template.jinja", kMaxConfigBytes, &files.chat_template},
+      },
+    older[] = {
+        {"spiece.model", kMaxTokenizerBytes, &files.sentencepiece},
+        {"sentencepiece.bpe.model", kMaxTokenizerBytes, &files.sentencepiece},
+        {"sentencepiece.model", kMaxTokenizerBytes, &files.sentencepiece},
+        {"spm.model", kMaxTokenizerBytes, &files.sentencepiece},
+        {"tokenizer.model", kMaxTokenizerBytes, &files.sentencepiece},
+        {"source.spm", kMaxTokenizerBytes, &files.sentencepiece},
+        {"vocab.json", kMaxTokenizerBytes, &files.vocab},
+        {"vocab.txt", kMaxTokenizerBytes, &files.vocab},
+        {"merges.txt", kMaxTokenizerBytes, &files.merges},
+        {"added_tokens.json", kMaxConfigBytes, &files.added_tokens},
+    };
   for (const auto& text : texts) {
     SOTTO_RETURN_IF_ERROR(ReadOptional(folder + text.name, text.max_bytes, *text.text));
   }
-  SOTTO_RETURN_IF_ERROR(AddWeights(folder, files.tensors));
-  return files;
+  if (!files.tokenizer.empty()) return OkStatus();
+  for (const auto& text : older) {
+    if (!text.text->empty()) continue;  // the first of several names counts
+    SOTTO_RETURN_IF_ERROR(ReadOptional(folder + text.name, text.max_bytes, *text.text));
+  }
+  return OkStatus();
 }
 
 }  // namespace sotto

@@ -19,7 +19,12 @@ struct ModelFiles {
   std::string tokenizer_config;    // tokenizer_config.json
   std::string special_tokens_map;  // special_tokens_map.json
   std::string chat_template;       // chat_template.jinja
-  TensorSource tensors;  // model.safetensors, or the files of model.safetensors.index.json
+  // Without tokenizer.json, what one is made from (see core/text/tokenizer_files.h).
+  std::string sentencepiece;  // spiece.model, sentencepiece.bpe.model, tokenizer.model, source.spm
+  std::string vocab;          // vocab.json or vocab.txt
+  std::string merges;         // merges.txt
+  std::string added_tokens;   // added_tokens.json
+  TensorSource tensors;       // model.safetensors, or the files of model.safetensors.index.json
 };
 
 // A folder, or a .gguf file (of several parts the first, or any).
@@ -28,6 +33,9 @@ Result<ModelFiles> OpenModelFiles(const std::string& path);
 // Maps the weights into memory. A folder without config.json or safetensors is an error that says
 // what is missing; pytorch_model.bin is never read.
 Result<ModelFiles> OpenModelFolder(const std::string& path);
+
+// Only the texts of a folder, each of which may be missing; of a .gguf file all.
+Status ReadModelTexts(const std::string& path, ModelFiles& files);
 
 }  // namespace sotto
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "core/text/tokenizer_files.h"
+
 namespace sotto {
 namespace {
 
@@ -114,9 +116,8 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
     if (!generation.ok()) return generation.status().In("generation_config.json");
     p->generation_config_ = *std::move(generation);
   }
-  Result<Tokenizer> tokenizer =
-      Tokenizer::FromJson(files.tokenizer, files.tokenizer_config, files.special_tokens_map);
-  if (!tokenizer.ok()) return tokenizer.status().In("tokenizer.json");
+  Result<Tokenizer> tokenizer = TokenizerOf(files);
+  if (!tokenizer.ok()) return tokenizer.status();
   if (tokenizer->vocab_size() > p->model_->vocab_size()) {
     return InvalidFile(StrCat("the tokenizer has ids up to ", tokenizer->vocab_size() - 1,
                               ", but the model embeds only ", p->model_->vocab_size()));
@@ -124,6 +125,19 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
   p->tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
   SOTTO_RETURN_IF_ERROR(LoadWeights(*p->model_, files.tensors, {.format = options.format}));
   return p;
+}
+
+Result<Tokenizer> TokenizerOf(const ModelFiles& files) {
+  const Result<Json> config = Json::Parse(files.config);
+  const std::string model_type = config.ok() ? (*config)["model_type"].as_string() : "";
+  return OpenTokenizer({.tokenizer = files.tokenizer,
+                        .config = files.tokenizer_config,
+                        .special_tokens_map = files.special_tokens_map,
+                        .added_tokens = files.added_tokens,
+                        .sentencepiece = files.sentencepiece,
+                        .vocab = files.vocab,
+                        .merges = files.merges,
+                        .model_type = model_type});
 }
 
 Result<Json> Pipeline::Run(const Json& input, const Json& options) {

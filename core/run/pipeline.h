@@ -76,6 +76,9 @@ class Pipeline {
 // The tasks, and the aliases that Hugging Face has for them ("sentiment-analysis").
 std::vector<std::string_view> TaskNames();
 
+// The tokenizer of a model: tokenizer.json, or what the older files amount to.
+Result<Tokenizer> TokenizerOf(const ModelFiles& files);
+
 }  // namespace sotto
 
 #endif  // SOTTO_CORE_RUN_PIPELINE_H_

@@ -428,7 +428,7 @@ Result<std::unique_ptr<Normalizer>> MakeNormalizer(const Json& spec) {
     return Made(std::make_unique<PrependNormalizer>(prefix));
   }
   if (type == "Replace") return MakeReplace(spec);
-  if (type == "Precompiled") return MakePrecompiled(spec);
+  if (type == "Precompiled" || type == "SentencePiece") return MakePrecompiled(spec);
   if (type == "Nmt") return Made(std::make_unique<NmtNormalizer>());
   if (type == "ByteLevel") return Made(std::make_unique<ByteLevelNormalizer>());
   return Unsupported(StrCat("the normalizer '", type, "'"));

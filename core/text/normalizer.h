@@ -28,6 +28,7 @@ class Normalizer {
 
 // From the "normalizer" member of tokenizer.json; null gives a null pointer.
 Result<std::unique_ptr<Normalizer>> MakeNormalizer(const Json& spec);
+// Precompiled, and SentencePiece's own.
 Result<std::unique_ptr<Normalizer>> MakePrecompiled(const Json& spec);
 
 // Puts changed characters in the place of a text's own, each with the span of what it stands for.

@@ -1,3 +1,5 @@
+// Two normalizers that replace by SentencePiece's table, and their table.
+//
 // Precompiled: SentencePiece's table of replacements ("precompiled_charsmap"), as Hugging Face
 // applies it: to each grapheme cluster of less than six bytes as a whole, else to each character,
 // and what counts is the shortest entry that the cluster or character begins with.
@@ -40,30 +42,35 @@ class Charsmap {
     return map;
   }
 
-  // Whether a prefix of the text has an entry; the shortest one's replacement.
-  bool Find(std::string_view text, std::string_view* replacement) const {
-    if (units_.empty()) return false;
+  // The length of the shortest or longest prefix of the text that has an entry, and its
+  // replacement; 0 where there is none.
+  enum class Which : uint8_t { kShortest, kLongest };
+  size_t Find(std::string_view text, Which which, std::string_view* replacement) const {
+    size_t found = 0;
+    if (units_.empty()) return found;
     size_t at = Offset(units_[0]);
-    for (const char c : text) {
-      if (c == 0) return false;
-      at ^= static_cast<uint8_t>(c);
-      if (at >= units_.size()) return false;
+    for (size_t i = 0; i < text.size() && text[i] != 0; ++i) {
+      at ^= static_cast<uint8_t>(text[i]);
+      if (at >= units_.size()) return found;
       const uint32_t unit = units_[at];
-      if ((unit & 0x800000FFu) != static_cast<uint8_t>(c)) return false;
+      if ((unit & 0x800000FFu) != static_cast<uint8_t>(text[i])) return found;
       at ^= Offset(unit);
       if ((unit >> 8 & 1) == 0) continue;
-      return at < units_.size() && ReplacementAt(units_[at] & 0x7FFFFFFFu, replacement);
+      if (at < units_.size() && ReplacementAt(units_[at] & 0x7FFFFFFFu, replacement)) found = i + 1;
+      if (which == Which::kShortest) return found;
     }
-    return false;
+    return found;
   }
 
  private:
   static size_t Offset(uint32_t unit) { return size_t{unit >> 10} << ((unit & 0x200u) >> 6); }
+  // False where there is none, or it begins inside a character.
   bool ReplacementAt(size_t begin, std::string_view* replacement) const {
     const std::string_view all = replacements_;
     if (begin > all.size()) return false;
+    if (begin < all.size() && (static_cast<uint8_t>(all[begin]) & 0xC0) == 0x80) return false;
     *replacement = all.substr(begin, all.find('\0', begin) - begin);
-    return replacement->empty() || (static_cast<uint8_t>(replacement->front()) & 0xC0) != 0x80;
+    return true;
   }
 
   std::vector<uint32_t> units_;
@@ -76,7 +83,8 @@ class PrecompiledNormalizer final : public Normalizer {
     std::string_view replacement;
     for (int i = 0; i < 128; ++i) {
       const char c = static_cast<char>(i);
-      changes_ascii_[i] = map_.Find(std::string_view(&c, 1), &replacement);
+      changes_ascii_[i] =
+          map_.Find(std::string_view(&c, 1), Charsmap::Which::kShortest, &replacement) > 0;
     }
   }
 
@@ -134,7 +142,7 @@ class PrecompiledNormalizer final : public Normalizer {
       if (cluster.size() > kMaxClusterBytes) return false;
     }
     std::string_view replacement;
-    if (!map_.Find(cluster, &replacement)) return false;
+    if (map_.Find(cluster, Charsmap::Which::kShortest, &replacement) == 0) return false;
     // Characters beyond those replaced are added ones, and with fewer the last swallows the rest.
     size_t left = end - begin;
     for (size_t i = 0; i < replacement.size();) {
@@ -150,6 +158,58 @@ class PrecompiledNormalizer final : public Normalizer {
  private:
   Charsmap map_;
   bool changes_ascii_[128];
+};
+
+class SentencePieceNormalizer final : public Normalizer {
+ public:
+  SentencePieceNormalizer(Charsmap map, bool collapse, bool prefix, bool escape)
+      : map_(std::move(map)),
+        collapse_(collapse),
+        prefix_(prefix),
+        blank_(escape ? char32_t{0x2581} : U' ') {}
+
+  void Apply(std::vector<AlignedChar>& text) const override {
+    std::string bytes;
+    for (const AlignedChar& c : text) AppendUtf8(bytes, c.code);
+    std::vector<AlignedChar> out;
+    out.reserve(text.size() + 1);
+    bool after_blank = collapse_, at_start = true;
+    for (size_t i = 0, pos = 0; i < text.size();) {
+      std::string_view chunk;  // what the characters [i, end) become
+      size_t length =
+          map_.Find(std::string_view(bytes).substr(pos), Charsmap::Which::kLongest, &chunk);
+      if (length == 0 || SplitsCharacter(bytes, pos + length)) {
+        length = static_cast<size_t>(DecodeValid(bytes, pos).length);
+        chunk = std::string_view(bytes).substr(pos, length);
+      }
+      Span span = text[i].span;
+      for (const size_t stop = pos + length; pos < stop; ++i) {
+        span.end = text[i].span.end;
+        pos += static_cast<size_t>(DecodeValid(bytes, pos).length);
+      }
+      if (at_start && collapse_ && chunk == " ") continue;
+      if (at_start && prefix_) out.push_back({blank_, span});
+      at_start = false;
+      while (after_blank && chunk.starts_with(' ')) chunk.remove_prefix(1);
+      if (!chunk.empty()) after_blank = collapse_ && chunk.ends_with(' ');
+      for (size_t at = 0; at < chunk.size();) {
+        const Utf8Char c = DecodeValid(chunk, at);
+        at += static_cast<size_t>(c.length);
+        out.push_back({c.code == ' ' ? blank_ : c.code, span});
+      }
+    }
+    while (collapse_ && !out.empty() && out.back().code == blank_) out.pop_back();
+    text = std::move(out);
+  }
+
+ private:
+  static bool SplitsCharacter(std::string_view bytes, size_t at) {
+    return at < bytes.size() && (static_cast<uint8_t>(bytes[at]) & 0xC0) == 0x80;
+  }
+
+  Charsmap map_;
+  bool collapse_, prefix_;
+  char32_t blank_;
 };
 
 // RFC 4648 with padding.
@@ -191,12 +251,22 @@ Result<std::string> DecodeBase64(std::string_view text) {
 }  // namespace
 
 Result<std::unique_ptr<Normalizer>> MakePrecompiled(const Json& spec) {
-  // A model without normalization has no table.
-  if (spec["precompiled_charsmap"].is_null()) return std::unique_ptr<Normalizer>();
-  SOTTO_ASSIGN_OR_RETURN(const std::string base64, spec.StringAt("precompiled_charsmap"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string type, spec.StringAt("type"));
+  SOTTO_ASSIGN_OR_RETURN(const std::string base64, spec.StringOr("precompiled_charsmap", ""));
+  Charsmap map;
+  if (!base64.empty()) {
+    SOTTO_ASSIGN_OR_RETURN(const std::string blob, DecodeBase64(base64));
+    SOTTO_ASSIGN_OR_RETURN(map, Charsmap::Parse(blob));
+  }
+  if (type == "SentencePiece") {
+    SOTTO_ASSIGN_OR_RETURN(const bool collapse, spec.BoolOr("remove_extra_whitespaces", true));
+    SOTTO_ASSIGN_OR_RETURN(const bool prefix, spec.BoolOr("add_dummy_prefix", true));
+    SOTTO_ASSIGN_OR_RETURN(const bool escape, spec.BoolOr("escape_whitespaces", true));
+    return std::unique_ptr<Normalizer>(
+        std::make_unique<SentencePieceNormalizer>(std::move(map), collapse, prefix, escape));
+  }
+  // A model without replacements has no table.
   if (base64.empty()) return std::unique_ptr<Normalizer>();
-  SOTTO_ASSIGN_OR_RETURN(const std::string blob, DecodeBase64(base64));
-  SOTTO_ASSIGN_OR_RETURN(Charsmap map, Charsmap::Parse(blob));
   return std::unique_ptr<Normalizer>(std::make_unique<PrecompiledNormalizer>(std::move(map)));
 }
 

@@ -1,5 +1,9 @@
 // Unigram (Kudo 2018): of all ways to spell a piece with tokens the one whose scores, log
 // probabilities, add up to the most. Viterbi over a trie of the vocabulary.
+//
+// Besides Hugging Face's form of "vocab", [["token", score], ...] by id, there is our own for
+// models whose ids are not those of their pieces (Marian): "vocab" is {"token": id, ...} and
+// "pieces" has the scores.
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -16,11 +20,12 @@ constexpr double kUnknownPenalty = 10;
 
 class Unigram final : public TokenModel {
  public:
-  Unigram(Vocabulary vocabulary, Trie trie, std::vector<double> scores, int32_t unknown,
-          bool byte_fallback)
+  Unigram(Vocabulary vocabulary, Trie trie, std::vector<double> scores, std::vector<int32_t> ids,
+          int32_t unknown, bool byte_fallback)
       : TokenModel(std::move(vocabulary)),
         trie_(std::move(trie)),
         scores_(std::move(scores)),
+        ids_(std::move(ids)),
         unknown_(unknown),
         bytes_(vocabulary_),
         byte_fallback_(byte_fallback) {
@@ -46,8 +51,8 @@ class Unigram final : public TokenModel {
     for (auto end = static_cast<uint32_t>(piece.size()); end > 0;) {
       uint32_t begin = end - nodes[end].length;
       const int32_t id = nodes[end].id;
-      if (id == unknown_ && id >= 0) {  // unknown neighbours are one
-        while (begin > 0 && nodes[begin].id == unknown_) begin -= nodes[begin].length;
+      if (IsUnknown(id)) {  // unknown neighbours are one
+        while (begin > 0 && IsUnknown(nodes[begin].id)) begin -= nodes[begin].length;
         PushUnknown(piece, begin, end, tokens);
       } else {
         tokens.push_back({id, begin, end});
@@ -64,8 +69,11 @@ class Unigram final : public TokenModel {
   struct Node {
     double score = 0;
     uint32_t length = 0;  // 0: not reached
-    int32_t id = -1;
+    int32_t id = -1;      // -1: an unknown character
   };
+
+  // With ids of its own a piece that has none stays by itself.
+  bool IsUnknown(int32_t id) const { return id < 0 || (id == unknown_ && ids_.empty()); }
 
   bool Search(std::string_view piece, Node* nodes) const {
     const auto size = static_cast<uint32_t>(piece.size());
@@ -77,14 +85,15 @@ class Unigram final : public TokenModel {
       for (uint32_t end = begin; end < size;) {
         node = trie_.Step(node, piece[end++]);
         if (node == Trie::kRoot) break;
-        const int32_t id = trie_.ValueAt(node);
-        if (id < 0) continue;
-        Reach(nodes[end], score + scores_[static_cast<size_t>(id)], end - begin, id);
+        const int32_t piece_number = trie_.ValueAt(node);
+        if (piece_number < 0) continue;
+        const auto at = static_cast<size_t>(piece_number);
+        Reach(nodes[end], score + scores_[at], end - begin, ids_.empty() ? piece_number : ids_[at]);
         whole_character = whole_character || end - begin == length;
       }
       if (!whole_character) {
         if (unknown_ < 0) return false;
-        Reach(nodes[begin + length], score + unknown_score_, length, unknown_);
+        Reach(nodes[begin + length], score + unknown_score_, length, -1);
       }
       begin += length;
     }
@@ -109,19 +118,16 @@ class Unigram final : public TokenModel {
 
   Trie trie_;
   std::vector<double> scores_;
+  std::vector<int32_t> ids_;  // of pieces; empty where these are their places
   int32_t unknown_;
   ByteTokens bytes_;
   bool byte_fallback_;
   double unknown_score_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<TokenModel>> MakeUnigram(const Json& spec) {
-  const Json& list = spec["vocab"];
-  if (!list.is_array()) return InvalidFile("'vocab' must be an array of tokens with their scores");
-  std::vector<std::string_view> tokens;
-  std::vector<double> scores;
+// Entries [["token", score], ...].
+Status ReadScores(const Json& list, std::vector<std::string_view>& tokens,
+                  std::vector<double>& scores) {
   for (const Json& item : list.items()) {
     const std::vector<Json>& pair = item.items();
     if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_number() ||
@@ -132,7 +138,22 @@ Result<std::unique_ptr<TokenModel>> MakeUnigram(const Json& spec) {
     tokens.push_back(pair[0].as_string());
     scores.push_back(pair[1].as_number());
   }
-  SOTTO_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::FromList(tokens));
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TokenModel>> MakeUnigram(const Json& spec) {
+  const Json& vocab = spec["vocab"];
+  const bool has_ids = vocab.is_object() && spec["pieces"].is_array();
+  if (!vocab.is_array() && !has_ids) {
+    return InvalidFile("'vocab' must be an array of tokens with their scores");
+  }
+  std::vector<std::string_view> tokens;
+  std::vector<double> scores;
+  SOTTO_RETURN_IF_ERROR(ReadScores(has_ids ? spec["pieces"] : vocab, tokens, scores));
+  SOTTO_ASSIGN_OR_RETURN(Vocabulary vocabulary,
+                         has_ids ? Vocabulary::FromJson(vocab) : Vocabulary::FromList(tokens));
   int32_t unknown = -1;
   if (!spec["unk_id"].is_null()) {
     SOTTO_ASSIGN_OR_RETURN(const int64_t id, spec.IntAt("unk_id", 0, vocabulary.limit() - 1));
@@ -141,11 +162,21 @@ Result<std::unique_ptr<TokenModel>> MakeUnigram(const Json& spec) {
   SOTTO_ASSIGN_OR_RETURN(const bool byte_fallback, spec.BoolOr("byte_fallback", false));
   std::vector<Trie::Entry> entries;
   entries.reserve(tokens.size());
-  for (size_t i = 0; i < tokens.size(); ++i)
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < tokens.size(); ++i) {
     entries.push_back({tokens[i], static_cast<int32_t>(i)});
+    if (has_ids) {
+      const int32_t id = vocabulary.IdOf(tokens[i]);
+      ids.push_back(id >= 0 ? id : unknown);
+    }
+  }
+  if (has_ids && unknown < 0 && std::find(ids.begin(), ids.end(), -1) != ids.end()) {
+    return InvalidFile("a piece is not in the Unigram vocabulary, which has no unknown token");
+  }
   SOTTO_ASSIGN_OR_RETURN(Trie trie, Trie::Build(std::move(entries)));
-  return std::unique_ptr<TokenModel>(std::make_unique<Unigram>(
-      std::move(vocabulary), std::move(trie), std::move(scores), unknown, byte_fallback));
+  return std::unique_ptr<TokenModel>(
+      std::make_unique<Unigram>(std::move(vocabulary), std::move(trie), std::move(scores),
+                                std::move(ids), unknown, byte_fallback));
 }
 
 }  // namespace sotto

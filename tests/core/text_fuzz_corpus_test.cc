@@ -4,12 +4,28 @@
 #define LLVMFuzzerTestOneInput FuzzTokenizer
 #include "tests/fuzz/tokenizer_fuzz.cc"
 #undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput FuzzSentencePiece
+#include "tests/fuzz/sentencepiece_fuzz.cc"
+#undef LLVMFuzzerTestOneInput
 
 namespace sotto {
 namespace {
 
 TEST(FuzzCorpus, TokenizerHoldsItsPromises) {
   EXPECT_GE(ReplayCorpus("tokenizer", FuzzTokenizer), 9);
+}
+
+TEST(FuzzCorpus, SentencePieceHoldsItsPromises) {
+  EXPECT_GE(ReplayCorpus("sentencepiece", FuzzSentencePiece), 7);
+}
+
+TEST(FuzzCorpus, SentencePieceSeedsLoad) {
+  for (const char* name : {"unigram", "t5", "albert", "llama", "gemma", "char", "word"}) {
+    const auto seed = ReadFile(StrCat(SOTTO_SOURCE_DIR "/tests/fuzz/corpus/sentencepiece/", name));
+    ASSERT_TRUE(seed.ok()) << seed.status().message();
+    const auto model = SentencePieceModel::Parse(seed->substr(0, seed->rfind('\xFF')));
+    EXPECT_TRUE(model.ok()) << name << ": " << model.status().message();
+  }
 }
 
 // A seed that does not load would fuzz nothing but the refusal.

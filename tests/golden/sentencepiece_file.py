@@ -1,6 +1,7 @@
 """SentencePiece models for make_tokenizer_golden.py: trained here, and read without protobuf."""
 import io
 import struct
+import tempfile
 
 import sentencepiece
 
@@ -17,16 +18,16 @@ RULES += [((0xC0 + i,), (b, m)) for i, (b, m) in enumerate(((0x41, 0x300), (0x41
 def train(sentences, model_type, vocab_size, **options):
     """The bytes of a .model file."""
     out = io.BytesIO()
-    rules = 'build/q/rules.tsv'
-    with open(rules, 'w', encoding='ascii') as file:
+    with tempfile.NamedTemporaryFile('w', encoding='ascii', suffix='.tsv') as rules:
         for source, target in RULES:
-            file.write('%s\t%s\n' % (' '.join('%X' % c for c in source), ' '.join('%X' % c for c in target)))
-    settings = dict(normalization_rule_tsv=rules, character_coverage=0.9995, num_threads=1,
-                    minloglevel=2, hard_vocab_limit=False)
-    settings.update(options)
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences), model_writer=out, model_type=model_type, vocab_size=vocab_size,
-        **settings)
+            rules.write('%s\t%s\n' % (' '.join('%X' % c for c in source), ' '.join('%X' % c for c in target)))
+        rules.flush()
+        settings = dict(normalization_rule_tsv=rules.name, character_coverage=0.9995, num_threads=1,
+                        minloglevel=2, hard_vocab_limit=False)
+        settings.update(options)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences), model_writer=out, model_type=model_type, vocab_size=vocab_size,
+            **settings)
     return out.getvalue()
 
 
