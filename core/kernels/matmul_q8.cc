@@ -6,10 +6,10 @@
 #include "core/kernels/matmul.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 
+#include "core/kernels/scratch.h"
 #include "core/kernels/targets.h"
 #include "core/tensor/quant.h"
 #undef HWY_TARGET_INCLUDE
@@ -17,26 +17,12 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
 
-#include "core/kernels/relaxed_simd.h"
-
-// WebAssembly without relaxed SIMD has no product of bytes, but one of int16 pairs: activations are
-// kept as int16 there, and weights are widened in the tile.
-#if HWY_ARCH_WASM && !SOTTO_RELAXED_SIMD
-#define SOTTO_Q8_WIDE 1
-#else
-#define SOTTO_Q8_WIDE 0
-#endif
+#include "core/kernels/int8_rows-inl.h"
 
 #ifndef SOTTO_CORE_KERNELS_MATMUL_Q8_ONCE_
 #define SOTTO_CORE_KERNELS_MATMUL_Q8_ONCE_
 namespace sotto {
 namespace {
-
-#if SOTTO_Q8_WIDE
-using Activation8 = int16_t;
-#else
-using Activation8 = int8_t;
-#endif
 
 // A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one
 // may have fewer): [k_padded / 4][R][4].
@@ -62,16 +48,6 @@ namespace sotto {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using DU8 = hn::ScalableTag<uint8_t>;
-using DI8 = hn::RebindToSigned<DU8>;
-using DI16 = hn::Repartition<int16_t, DU8>;
-using DI32 = hn::Repartition<int32_t, DU8>;
-using DF = hn::RebindToFloat<DI32>;
-using VI32 = hn::Vec<DI32>;
-using VF = hn::Vec<DF>;
-
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));  // columns of y in a vector
 #if SOTTO_Q8_WIDE
 constexpr int kTileRows = 4;
 #elif HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
@@ -92,62 +68,6 @@ constexpr int64_t kColumns = kLanes <= 8 ? 16 : 32;  // what a task takes: whole
 
 // ---- Activations
 
-// max |x| as the bits of a float, so that NaN and infinity compare above every number.
-int32_t MaxMagnitudeBits(const float* HWY_RESTRICT x, int64_t k) {
-  const DF df;
-  const DI32 di;
-  VI32 peak = hn::Zero(di);
-  const VI32 magnitude = hn::Set(di, 0x7FFFFFFF);
-  int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes) {
-    peak = hn::Max(peak, hn::And(hn::BitCast(di, hn::LoadU(df, x + i)), magnitude));
-  }
-  int32_t most = hn::ReduceMax(di, peak);
-  for (; i < k; ++i) {
-    int32_t bits;
-    std::memcpy(&bits, x + i, 4);
-    most = std::max(most, bits & 0x7FFFFFFF);
-  }
-  return most;
-}
-
-// q[i] = round(x[i] * inverse), to the nearest, ties to even; returns their sum.
-template <class T>
-int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* HWY_RESTRICT q) {
-  const DF df;
-  const DI32 di;
-  const hn::Rebind<T, DF> dq;
-  const VF factor = hn::Set(df, inverse);
-  VI32 sum = hn::Zero(di);
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const VI32 v = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), factor));
-    sum = hn::Add(sum, v);
-    hn::StoreU(hn::DemoteTo(dq, v), dq, q + i);
-  }
-  int32_t total = hn::ReduceSum(di, sum);
-  for (; i < count; ++i) {
-    const float product = x[i] * inverse;
-    const int32_t v = hn::GetLane(hn::NearestInt(hn::Set(hn::CappedTag<float, 1>(), product)));
-    total += v;
-    q[i] = static_cast<T>(v);
-  }
-  return total;
-}
-
-// The scale of a row and what to multiply by; an inverse of 0 stands for a row of zeros. A row with
-// a NaN or an infinity has scale NaN; one whose inverse would overflow counts as zero.
-float RowScale(const float* x, int64_t k, float* inverse) {
-  const int32_t bits = MaxMagnitudeBits(x, k);
-  *inverse = 0;
-  if (bits >= 0x7F800000) return std::numeric_limits<float>::quiet_NaN();
-  float peak;
-  std::memcpy(&peak, &bits, 4);
-  if (peak < 1e-30f) return 0;
-  *inverse = 127 / peak;
-  return peak / 127;
-}
-
 void QuantizeRowTarget(const float* x, int64_t k, int8_t* q, float* scale, int32_t* sum) {
   float inverse;
   *scale = RowScale(x, k, &inverse);
@@ -159,31 +79,16 @@ void QuantizeRowTarget(const float* x, int64_t k, int8_t* q, float* scale, int32
   }
 }
 
-// Row `i` of a tile of `rows`: see Q8Product.
-void QuantizeIntoTile(const Q8Product& p, int64_t row, int64_t i, int64_t rows, Activation8* tile) {
-  constexpr int64_t kChunk = 256;
-  const float* x = p.x + row * p.k;
-  float inverse;
-  p.row_scales[row] = RowScale(x, p.k, &inverse);
-  uint32_t sum = 0;  // may wrap, as the sums of the product do
-  for (int64_t k = 0; k < p.k_padded; k += kChunk) {
-    Activation8 q[kChunk] = {};
-    const int64_t count = std::min(kChunk, p.k - k), groups = (count + 3) / 4;
-    if (inverse != 0) sum += static_cast<uint32_t>(RoundAll(x + k, count, inverse, q));
-    Activation8* out = tile + (k * rows + i * 4);
-    for (int64_t g = 0; g < groups; ++g) {
-      std::memcpy(out + g * rows * 4, q + g * 4, 4 * sizeof(Activation8));
-    }
-  }
-  p.row_sums[row] = static_cast<int32_t>(sum);
-}
-
 // Rows first..last-1 as tiles; `first` begins a tile.
 void QuantizeTiles(const Q8Product& p, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; row += kTileRows) {
     const int64_t rows = std::min<int64_t>(kTileRows, last - row);
     for (int64_t i = 0; i < rows; ++i) {
-      QuantizeIntoTile(p, row + i, i, rows, p.rows + row * p.k_padded);
+      uint32_t sum = 0;  // may wrap, as the sums of the product do
+      p.row_scales[row + i] = QuantizeIntoTile<256>(
+          p.x + (row + i) * p.k, p.k, p.k_padded, i, rows, p.rows + row * p.k_padded,
+          [&](int64_t, int32_t of_run) { sum += static_cast<uint32_t>(of_run); });
+      p.row_sums[row + i] = static_cast<int32_t>(sum);
     }
   }
 }
@@ -265,23 +170,6 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 }
 
 #else
-
-// sums[c] += the 4 products of column c. Weights are in 1..127 and activations in -127..127: pairs
-// of products fit int16, so that no form of this saturates.
-HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
-  [[maybe_unused]] const DI32 di;
-#if SOTTO_RELAXED_SIMD
-  return DotI8I7(a, w, sums);
-#elif HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
-  const DI16 di16;
-  const auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, a);
-  return hn::Add(sums, hn::WidenMulPairwiseAdd(di, pairs, hn::Set(di16, int16_t{1})));
-#elif HWY_ARCH_X86
-  return hn::SumOfMulQuadAccumulate(di, w, a, sums);
-#else
-  return hn::SumOfMulQuadAccumulate(di, hn::BitCast(DI8(), w), a, sums);
-#endif
-}
 
 // The weights of one group for the columns of vector j.
 HWY_INLINE hn::Vec<DU8> LoadWeights(const uint8_t* const* w, int j, size_t offset) {
@@ -424,23 +312,6 @@ HWY_EXPORT(TileRows);
 constexpr int64_t kScratchBytes = 256
                                   << 10;  // of quantized rows: what the second-level cache keeps
 
-// Memory for quantized rows, kept by the calling thread for its next product.
-struct RowBuffer {
-  char* data = nullptr;
-  int64_t bytes = 0;
-  ~RowBuffer() { std::free(data); }
-  char* Reserve(int64_t want) {
-    if (want > bytes) {
-      want = (want + 4095) / 4096 * 4096;
-      std::free(data);
-      data = static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(want)));
-      bytes = data == nullptr ? 0 : want;
-    }
-    return data;
-  }
-};
-thread_local RowBuffer row_buffer;
-
 }  // namespace
 
 void QuantizeRow(const float* x, int64_t k, int8_t* q, float* scale, int32_t* sum) {
@@ -456,7 +327,7 @@ void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t 
   const int64_t tiles =
       std::clamp<int64_t>(kScratchBytes / (row_bytes * tile + 1), 1, (m + tile - 1) / tile);
   const int64_t block = std::min(m, tiles * tile);  // rows of x at a time
-  char* memory = k <= 0 ? nullptr : row_buffer.Reserve(block * (row_bytes + 8));
+  char* memory = k <= 0 ? nullptr : KernelScratch(block * (row_bytes + 8));
   if (memory == nullptr) return scalar::MatMulQ8(x, m, k, packed, n, bias, y);
 
   Q8Product p;
