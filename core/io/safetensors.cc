@@ -304,7 +304,7 @@ Status CheckWritable(const std::string& name, const Tensor& tensor) {
   if (name == kMetadataKey) return InvalidArgument("a tensor must not be named __metadata__");
   SOTTO_RETURN_IF_ERROR(CheckName(name));
   if (!tensor) return InvalidArgument(StrCat("tensor '", name, "' is empty"));
-  if (tensor.dtype() == DType::kQ8) {
+  if (IsPacked(tensor.dtype())) {
     return InvalidArgument(StrCat("tensor '", name, "' is packed for a kernel; store its rows"));
   }
   return OkStatus();

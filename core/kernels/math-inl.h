@@ -13,31 +13,43 @@
 
 #include "hwy/highway.h"
 
+#include "core/kernels/constant.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace sotto {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// A number of the code in every lane.
+template <auto kValue, class D>
+HWY_INLINE hn::Vec<D> Constant(D d) {
+#if HWY_ARCH_WASM
+  return hn::Set(d, kConstant<kValue>);
+#else
+  return hn::Set(d, kValue);
+#endif
+}
+
 // x = n ln2 + r with n an integer and |r| <= ln2 / 2. `bits` holds n in its low bits (above them
 // lie those of 1.5 * 2^23, which a shift by 23 drops). ln2 is split so that n * 355/512 is exact.
 template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
 HWY_INLINE void ReduceExp(D d, V x, V& r, VI& bits) {
-  const V magic = hn::Set(d, 12582912.0f);
-  const V shifted = hn::MulAdd(x, hn::Set(d, 1.442695041f), magic);
+  const V magic = Constant<12582912.0f>(d);
+  const V shifted = hn::MulAdd(x, Constant<1.442695041f>(d), magic);
   const V n = hn::Sub(shifted, magic);
-  r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
-  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  r = hn::NegMulAdd(n, Constant<0.693359375f>(d), x);
+  r = hn::NegMulAdd(n, Constant<-2.12194440e-4f>(d), r);
   bits = hn::BitCast(hn::RebindToSigned<D>(), shifted);
 }
 
 // e^r - 1 for |r| <= ln2 / 2: r + r^2 P(r), P minimax of degree 4 (relative error 3e-9).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpPolynomial(D d, V r) {
-  V p = hn::Set(d, 0.001381455804221332f);
-  p = hn::MulAdd(p, r, hn::Set(d, 0.008368736132979393f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.04166838899254799f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.1666652113199234f));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.4999999403953552f));
+  V p = Constant<0.001381455804221332f>(d);
+  p = hn::MulAdd(p, r, Constant<0.008368736132979393f>(d));
+  p = hn::MulAdd(p, r, Constant<0.04166838899254799f>(d));
+  p = hn::MulAdd(p, r, Constant<0.1666652113199234f>(d));
+  p = hn::MulAdd(p, r, Constant<0.4999999403953552f>(d));
   return hn::MulAdd(hn::Mul(r, r), p, r);
 }
 
@@ -55,13 +67,13 @@ HWY_INLINE V Exp(D d, V x) {
   V r;
   hn::Vec<hn::RebindToSigned<D>> bits;
   ReduceExp(d, x, r, bits);
-  const V one = hn::Set(d, 1.0f);
+  const V one = Constant<1.0f>(d);
   const V p = hn::Add(ExpPolynomial(d, r), one);
   // 2 p 2^(n - 1): n reaches 128, which an exponent field does not.
   V y = hn::Mul(hn::Add(p, p), PowerOfTwo(d, bits, 126));
-  y = hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -86.6f)), y);
-  return hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.7228f)),
-                        hn::Set(d, std::numeric_limits<float>::infinity()), y);
+  y = hn::IfThenZeroElse(hn::Lt(x, Constant<-86.6f>(d)), y);
+  return hn::IfThenElse(hn::Gt(x, Constant<88.7228f>(d)),
+                        Constant<std::numeric_limits<float>::infinity()>(d), y);
 }
 
 // exp for arguments that are at most 0 or so, as softmax has them: no test for overflow.
@@ -70,9 +82,9 @@ HWY_INLINE V ExpOfNegative(D d, V x) {
   V r;
   hn::Vec<hn::RebindToSigned<D>> bits;
   ReduceExp(d, x, r, bits);
-  const V p = hn::Add(ExpPolynomial(d, r), hn::Set(d, 1.0f));
+  const V p = hn::Add(ExpPolynomial(d, r), Constant<1.0f>(d));
   const V y = hn::Mul(p, PowerOfTwo(d, bits, 127));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -86.6f)), y);
+  return hn::IfThenZeroElse(hn::Lt(x, Constant<-86.6f>(d)), y);
 }
 
 // Relative error below 5e-7, absolute below 2e-7. tanh |x| = m / (m + 2), m = e^(2 |x|) - 1
@@ -80,20 +92,20 @@ HWY_INLINE V ExpOfNegative(D d, V x) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Tanh(D d, V x) {
   const V ax = hn::Abs(x);
-  const V limit = hn::Set(d, 9.1f);
+  const V limit = Constant<9.1f>(d);
   const V a = hn::IfThenElse(hn::Gt(ax, limit), limit, ax);  // keeps NaN
   V r;
   hn::Vec<hn::RebindToSigned<D>> bits;
   ReduceExp(d, hn::Add(a, a), r, bits);
   const V s = PowerOfTwo(d, bits, 127);
-  const V m = hn::MulAdd(s, ExpPolynomial(d, r), hn::Sub(s, hn::Set(d, 1.0f)));
-  return hn::CopySign(hn::Div(m, hn::Add(m, hn::Set(d, 2.0f))), x);
+  const V m = hn::MulAdd(s, ExpPolynomial(d, r), hn::Sub(s, Constant<1.0f>(d)));
+  return hn::CopySign(hn::Div(m, hn::Add(m, Constant<2.0f>(d))), x);
 }
 
 // 1 / (1 + e^-x). Relative error below 5e-7 for x > -86.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Sigmoid(D d, V x) {
-  const V one = hn::Set(d, 1.0f);
+  const V one = Constant<1.0f>(d);
   return hn::Div(one, hn::Add(one, Exp(d, hn::Neg(x))));
 }
 
@@ -102,17 +114,17 @@ HWY_INLINE V Sigmoid(D d, V x) {
 // that weighs relative errors by exp(-a^2 / 4). Absolute error below 8e-8.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NormalTail(D d, V a, V& e) {
-  const V one = hn::Set(d, 1.0f);
-  e = ExpOfNegative(d, hn::Mul(hn::Mul(a, a), hn::Set(d, -0.5f)));
-  const V t = hn::Div(one, hn::MulAdd(a, hn::Set(d, 0.35f), one));
-  V p = hn::Set(d, 0.028709834441542625f);
-  p = hn::MulAdd(p, t, hn::Set(d, -0.1053205281496048f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.045293211936950684f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.19844385981559753f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.015715664252638817f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.1872178316116333f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.12896746397018433f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.0009726800490170717f));
+  const V one = Constant<1.0f>(d);
+  e = ExpOfNegative(d, hn::Mul(hn::Mul(a, a), Constant<-0.5f>(d)));
+  const V t = hn::Div(one, hn::MulAdd(a, Constant<0.35f>(d), one));
+  V p = Constant<0.028709834441542625f>(d);
+  p = hn::MulAdd(p, t, Constant<-0.1053205281496048f>(d));
+  p = hn::MulAdd(p, t, Constant<0.045293211936950684f>(d));
+  p = hn::MulAdd(p, t, Constant<0.19844385981559753f>(d));
+  p = hn::MulAdd(p, t, Constant<0.015715664252638817f>(d));
+  p = hn::MulAdd(p, t, Constant<0.1872178316116333f>(d));
+  p = hn::MulAdd(p, t, Constant<0.12896746397018433f>(d));
+  p = hn::MulAdd(p, t, Constant<0.0009726800490170717f>(d));
   return hn::Mul(e, p);
 }
 
@@ -120,15 +132,15 @@ HWY_INLINE V NormalTail(D d, V a, V& e) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NormalCdf(D d, V x, V& e) {
   const V q = NormalTail(d, hn::Abs(x), e);
-  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), q, hn::Sub(hn::Set(d, 1.0f), q));
+  return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), q, hn::Sub(Constant<1.0f>(d), q));
 }
 
 // erf x = 1 - 2 Q(sqrt(2) |x|) with the sign of x. Absolute error below 2e-7.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Erf(D d, V x) {
   V e;
-  const V q = NormalTail(d, hn::Mul(hn::Abs(x), hn::Set(d, 1.41421356f)), e);
-  return hn::CopySign(hn::NegMulAdd(hn::Set(d, 2.0f), q, hn::Set(d, 1.0f)), x);
+  const V q = NormalTail(d, hn::Mul(hn::Abs(x), Constant<1.41421356f>(d)), e);
+  return hn::CopySign(hn::NegMulAdd(Constant<2.0f>(d), q, Constant<1.0f>(d)), x);
 }
 
 }  // namespace HWY_NAMESPACE

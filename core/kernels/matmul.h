@@ -32,6 +32,11 @@ void Gemm(const GemmArgs& args, ThreadPool* pool);
 void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
               const float* bias, float* y, ThreadPool* pool);
 
+// The same with a matrix in the 4-bit layout. Sums over each group of 32 are exact in int32; the
+// groups are added as floats in their order, so that here too results agree everywhere.
+void MatMulQ4(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
+              const float* bias, float* y, ThreadPool* pool);
+
 // The activations' half of MatMulQ8, exposed for its test: q[k] int8, *scale, and *sum = sum of q.
 void QuantizeRow(const float* x, int64_t k, int8_t* q, float* scale, int32_t* sum);
 
@@ -41,6 +46,8 @@ const char* KernelTarget();
 namespace scalar {  // the plain twins that tests compare with
 void Gemm(const GemmArgs& args);
 void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
+              const float* bias, float* y);
+void MatMulQ4(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
               const float* bias, float* y);
 void QuantizeRow(const float* x, int64_t k, int8_t* q, float* scale, int32_t* sum);
 }  // namespace scalar

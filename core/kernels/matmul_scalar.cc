@@ -1,5 +1,6 @@
-// The plain twins of the matrix products: what they compute, in the fewest words. MatMulQ8's is
-// also what runs where memory for quantized rows cannot be had: it needs none.
+// The plain twins of the matrix products: what they compute, in the fewest words. Those of the
+// quantized ones also run where memory for rounded rows cannot be had: they need none.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -75,6 +76,33 @@ void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t 
       float scale;
       std::memcpy(&scale, bytes + layout.scales_offset() + j * 4, 4);
       const float product = (row_scale * scale) * static_cast<float>(static_cast<int32_t>(sum));
+      y[i * n + j] = bias == nullptr ? product : product + bias[j];
+    }
+  }
+}
+
+void MatMulQ4(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
+              const float* bias, float* y) {
+  const Q4Layout layout = Q4Layout::For(n, k);
+  const uint8_t* bytes = static_cast<const uint8_t*>(packed);
+  for (int64_t i = 0; i < m; ++i) {
+    const float* row = x + i * k;
+    float inverse;
+    const float row_scale = RowScale(row, k, &inverse);
+    for (int64_t j = 0; j < n; ++j) {
+      float total = 0;
+      for (int64_t g = 0; g < layout.groups(); ++g) {
+        int32_t sum = 0;
+        for (int64_t c = g * kQ4Group; c < std::min(k, (g + 1) * kQ4Group); ++c) {
+          const int value = bytes[layout.Offset(j, c)] >> (Q4Layout::High(c) ? 4 : 0) & 15;
+          sum += Round(row[c], inverse) * (value - kQ4Offset);
+        }
+        uint16_t scale;
+        std::memcpy(&scale, bytes + layout.ScaleOffset(j, g), 2);
+        const float product = BF16ToF32(scale) * static_cast<float>(sum);
+        total = total + product;
+      }
+      const float product = row_scale * total;
       y[i * n + j] = bias == nullptr ? product : product + bias[j];
     }
   }

@@ -94,8 +94,8 @@ HWY_INLINE void Map3(const float* a, const float* b, float* y, int64_t begin, in
 // gelu_tanh(x) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3), since (1 + tanh u) / 2 is a
 // sigmoid.
 HWY_INLINE V TwoU(D d, V x) {
-  const V cubic = hn::MulAdd(hn::Mul(x, x), hn::Set(d, 0.044715f), hn::Set(d, 1.0f));
-  return hn::Mul(hn::Mul(x, hn::Set(d, 1.595769122f)), cubic);
+  const V cubic = hn::MulAdd(hn::Mul(x, x), Constant<0.044715f>(d), Constant<1.0f>(d));
+  return hn::Mul(hn::Mul(x, Constant<1.595769122f>(d)), cubic);
 }
 
 struct Gelu {
@@ -107,7 +107,7 @@ struct Gelu {
   static HWY_INLINE V Slope(D d, V x) {
     V e;
     const V cdf = NormalCdf(d, x, e);
-    return hn::MulAdd(hn::Mul(x, hn::Set(d, 0.398942280f)), e, cdf);
+    return hn::MulAdd(hn::Mul(x, Constant<0.398942280f>(d)), e, cdf);
   }
 };
 
@@ -115,7 +115,7 @@ struct GeluTanh {
   static HWY_INLINE V Value(D d, V x) { return hn::Mul(x, Sigmoid(d, TwoU(d, x))); }
   // s + x s (1 - s) (2 u)'; past |x| = 20 it is 0 or 1, and the clamp keeps x^2 finite.
   static HWY_INLINE V Slope(D d, V x0) {
-    const V limit = hn::Set(d, 20.0f), one = hn::Set(d, 1.0f);
+    const V limit = Constant<20.0f>(d), one = Constant<1.0f>(d);
     const V x = hn::IfThenElse(hn::Gt(hn::Abs(x0), limit), hn::CopySign(limit, x0), x0);
     // With e = exp(-|2u|): s = 1 / (1 + e) or e / (1 + e), and s (1 - s) = e / (1 + e)^2,
     // uncancelled.
@@ -123,8 +123,8 @@ struct GeluTanh {
     const V e = ExpOfNegative(d, hn::Neg(hn::Abs(z)));
     const V r = hn::Div(one, hn::Add(one, e));
     const V s = hn::IfThenElse(hn::Lt(z, hn::Zero(d)), hn::Mul(e, r), r);
-    const V du = hn::Mul(hn::Set(d, 1.595769122f),
-                         hn::MulAdd(hn::Mul(x, x), hn::Set(d, 3 * 0.044715f), one));
+    const V du = hn::Mul(Constant<1.595769122f>(d),
+                         hn::MulAdd(hn::Mul(x, x), Constant<3 * 0.044715f>(d), one));
     return hn::MulAdd(hn::Mul(hn::Mul(x, e), hn::Mul(r, r)), du, s);
   }
 };
@@ -132,7 +132,7 @@ struct GeluTanh {
 struct Relu {
   static HWY_INLINE V Value(D d, V x) { return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x); }
   static HWY_INLINE V Slope(D d, V x) {
-    return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), hn::Set(d, 1.0f));
+    return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), Constant<1.0f>(d));
   }
 };
 
@@ -140,7 +140,7 @@ struct Silu {
   static HWY_INLINE V Value(D d, V x) { return hn::Mul(x, Sigmoid(d, x)); }
   // s (1 + x (1 - s))
   static HWY_INLINE V Slope(D d, V x) {
-    const V one = hn::Set(d, 1.0f), s = Sigmoid(d, x);
+    const V one = Constant<1.0f>(d), s = Sigmoid(d, x);
     return hn::Mul(s, hn::MulAdd(x, hn::Sub(one, s), one));
   }
 };
@@ -148,13 +148,13 @@ struct Silu {
 // e / (1 + e)^2 with e = exp(-|x|): the sigmoid's slope, without cancellation.
 HWY_INLINE V Bell(D d, V x) {
   const V e = ExpOfNegative(d, hn::Neg(hn::Abs(x)));
-  const V sum = hn::Add(e, hn::Set(d, 1.0f));
+  const V sum = hn::Add(e, Constant<1.0f>(d));
   return hn::Div(e, hn::Mul(sum, sum));
 }
 
 struct TanhFunction {
   static HWY_INLINE V Value(D d, V x) { return Tanh(d, x); }
-  static HWY_INLINE V Slope(D d, V x) { return hn::Mul(hn::Set(d, 4.0f), Bell(d, hn::Add(x, x))); }
+  static HWY_INLINE V Slope(D d, V x) { return hn::Mul(Constant<4.0f>(d), Bell(d, hn::Add(x, x))); }
 };
 
 struct SigmoidFunction {

@@ -40,7 +40,7 @@ bool CheckIds(Context& ctx, std::string_view op, const Tensor& ids, int64_t entr
 // The f32 matrix of a packed one, for the gradient that flows through a frozen quantized weight.
 Tensor Unpacked(Context& ctx, const Tensor& packed) {
   Tensor m = ctx.New(packed.shape());
-  for (int64_t r = 0; m && r < m.dim(0); ++r) UnpackQ8Row(packed, r, m.f32() + r * m.dim(1));
+  for (int64_t r = 0; m && r < m.dim(0); ++r) UnpackRow(packed, r, m.f32() + r * m.dim(1));
   return m;
 }
 
@@ -52,7 +52,7 @@ void LinearBackward(Context& ctx, const Tensor& x, const Tensor& weight, const T
     Tensor& dx = x.grad_slot()->grad;
     const bool first = !dx;
     if (first) dx = ctx.New(x.shape());
-    const Tensor w = weight.dtype() == DType::kQ8 ? Unpacked(ctx, weight) : weight;
+    const Tensor w = IsPacked(weight.dtype()) ? Unpacked(ctx, weight) : weight;
     if (!ctx.ok()) return;
     Gemm({.m = rows,
           .n = in,
@@ -98,6 +98,8 @@ Tensor Linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor&
   const float* b = bias ? bias.f32() : nullptr;
   if (weight.dtype() == DType::kQ8) {
     MatMulQ8(x.f32(), rows, in, weight.data(), out, b, y.f32(), ctx.pool());
+  } else if (weight.dtype() == DType::kQ4) {
+    MatMulQ4(x.f32(), rows, in, weight.data(), out, b, y.f32(), ctx.pool());
   } else if (weight.dtype() == DType::kF32) {
     Gemm({.trans_b = true,
           .m = rows,
@@ -272,9 +274,9 @@ Tensor GatherRows(Context& ctx, const Tensor& table, const Tensor& ids, const Sh
                   int64_t columns) {
   Tensor y = ctx.New(shape);
   if (!y) return y;
-  if (table.dtype() == DType::kQ8) {
+  if (IsPacked(table.dtype())) {
     for (int64_t i = 0; i < ids.elements(); ++i)
-      UnpackQ8Row(table, ids.i32()[i], y.f32() + i * columns);
+      UnpackRow(table, ids.i32()[i], y.f32() + i * columns);
   } else {
     Gather(table.f32(), ids.i32(), y.f32(), ids.elements(), columns, ctx.pool());
   }

@@ -230,6 +230,7 @@ void DecodeRow(DType dtype, const void* row, int64_t columns, float* out) {
     case DType::kU8:
     case DType::kBool:
     case DType::kQ8:
+    case DType::kQ4:
       return;  // no floating type
   }
 }

@@ -15,7 +15,7 @@ struct BlockLayout {
   int bytes;   // of one block
 };
 
-// {1, DTypeBytes} for plain types, and {0, 0} for kQ8, which has no rows of its own.
+// {1, DTypeBytes} for plain types, and {0, 0} for packed ones, which have no rows of their own.
 constexpr BlockLayout BlockLayoutOf(DType dtype) {
   switch (dtype) {
     case DType::kF32:
@@ -31,6 +31,7 @@ constexpr BlockLayout BlockLayoutOf(DType dtype) {
     case DType::kBool:
       return {1, 1};
     case DType::kQ8:
+    case DType::kQ4:
       return {0, 0};
     case DType::kQ4_0:
     case DType::kIQ4_NL:

@@ -22,6 +22,8 @@ std::string_view DTypeName(DType dtype) {
       return "BOOL";
     case DType::kQ8:
       return "Q8";
+    case DType::kQ4:
+      return "Q4";
     case DType::kQ4_0:
       return "Q4_0";
     case DType::kQ4_1:

@@ -19,6 +19,7 @@ enum class DType : uint8_t {
   kU8,
   kBool,
   kQ8,  // a matrix packed for the 8-bit product: see quant.h
+  kQ4,  // and for the 4-bit one
   // Rows of blocks as GGUF files store them: see blocks.h.
   kQ4_0,
   kQ4_1,
@@ -35,7 +36,9 @@ enum class DType : uint8_t {
 };
 
 std::string_view DTypeName(DType dtype);
-// Bytes of one element; 0 for kQ8 and blocks, whose size depends on the shape.
+// Whether a matrix of it is laid out for the product that reads it, by quant.h.
+constexpr bool IsPacked(DType dtype) { return dtype == DType::kQ8 || dtype == DType::kQ4; }
+// Bytes of one element; 0 for kQ8, kQ4 and blocks, whose size depends on the shape.
 size_t DTypeBytes(DType dtype);
 
 inline float BF16ToF32(uint16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v) << 16); }

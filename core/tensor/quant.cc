@@ -107,12 +107,122 @@ Result<Tensor> PackQ8(const Tensor& matrix) {
   return packer.packed();
 }
 
-void UnpackQ8Row(const Tensor& packed, int64_t row, float* out) {
-  const Q8Layout layout = Q8Layout::For(packed.dim(0), packed.dim(1));
+namespace {
+
+// Rounds 32 values (fewer at a row's end) to q in -8..7; returns their scale.
+uint16_t RoundGroup(const float* values, int64_t count, int8_t* q) {
+  float peak = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < count; ++i) {
+    finite = finite && std::isfinite(values[i]);
+    if (std::fabs(values[i]) > std::fabs(peak)) peak = values[i];
+  }
+  const uint16_t scale = finite ? F32ToBF16(peak / -kQ4Offset) : 0;
+  const float step = BF16ToF32(scale);
+  // A scale that is not a normal number has no inverse to rely on.
+  const bool usable = std::isfinite(step) && std::fabs(step) >= 1e-30f;
+  const float inverse = usable ? 1 / step : 0;
+  for (int64_t i = 0; i < count; ++i) {
+    q[i] = inverse == 0 ? int8_t{0}
+                        : static_cast<int8_t>(std::clamp(
+                              static_cast<int>(std::nearbyint(values[i] * inverse)), -8, 7));
+  }
+  return usable ? scale : uint16_t{0};
+}
+
+}  // namespace
+
+Result<Q4Packer> Q4Packer::Create(int64_t n, int64_t k) {
+  const Q4Layout layout = Q4Layout::For(n, k);
+  SOTTO_ASSIGN_OR_RETURN(Tensor packed, Tensor::Allocate({n, k}, DType::kQ4));
+  char* group = static_cast<char*>(packed.data());
+  for (int64_t g = 0; g < layout.n_padded / 8 * layout.groups(); ++g, group += kQ4GroupBytes) {
+    std::memset(group, kQ4Offset * 17, 128);
+    std::memset(group + 128, 0, 16);
+  }
+  return Q4Packer(std::move(packed));
+}
+
+void Q4Packer::SetRow(int64_t row, const float* values) {
+  const Q4Layout layout = Q4Layout::For(packed_.dim(0), packed_.dim(1));
+  uint8_t* bytes = static_cast<uint8_t*>(packed_.data());
+  for (int64_t g = 0; g < layout.groups(); ++g) {
+    const int64_t first = g * kQ4Group, count = std::min(kQ4Group, layout.k - first);
+    int8_t q[kQ4Group] = {};
+    const uint16_t scale = RoundGroup(values + first, count, q);
+    for (int64_t c = 0; c < kQ4Group; c += 8) {
+      for (int64_t i = 0; i < 4; ++i) {
+        bytes[layout.Offset(row, first + c + i)] =
+            static_cast<uint8_t>((q[c + i] + kQ4Offset) | (q[c + 4 + i] + kQ4Offset) << 4);
+      }
+    }
+    std::memcpy(bytes + layout.ScaleOffset(row, g), &scale, 2);
+  }
+}
+
+void Q4Packer::SetRounded(int64_t row, const uint8_t* values) {
+  const Q4Layout layout = Q4Layout::For(packed_.dim(0), packed_.dim(1));
+  uint8_t* bytes = static_cast<uint8_t*>(packed_.data());
+  const auto value = [&](int64_t col) { return values[col / 2] >> (col % 2 * 4) & 15; };
+  for (int64_t c = 0; c < layout.k; c += 8) {
+    for (int64_t i = 0; i < 4; ++i) {
+      bytes[layout.Offset(row, c + i)] = static_cast<uint8_t>(value(c + i) | value(c + 4 + i) << 4);
+    }
+  }
+}
+
+void Q4Packer::SetScales(int64_t row, const uint16_t* scales) {
+  const Q4Layout layout = Q4Layout::For(packed_.dim(0), packed_.dim(1));
+  for (int64_t g = 0; g < layout.groups(); ++g) {
+    std::memcpy(static_cast<char*>(packed_.data()) + layout.ScaleOffset(row, g), scales + g, 2);
+  }
+}
+
+Result<Q4Rows> QuantizeRowsQ4(const Tensor& matrix) {
+  SOTTO_RETURN_IF_ERROR(CheckMatrix(matrix, DType::kF32));
+  const int64_t n = matrix.dim(0), k = matrix.dim(1), groups = k / kQ4Group;
+  if (k % kQ4Group != 0) {
+    return InvalidArgument(StrCat("rows of ", k, " values are no whole groups of ", kQ4Group));
+  }
+  Q4Rows rows;
+  SOTTO_ASSIGN_OR_RETURN(rows.values, Tensor::Allocate({n, k / 2}, DType::kU8));
+  SOTTO_ASSIGN_OR_RETURN(rows.scales, Tensor::Allocate({n, groups}, DType::kBF16));
+  auto* bytes = static_cast<uint8_t*>(rows.values.data());
+  auto* scales = static_cast<uint16_t*>(rows.scales.data());
+  for (int64_t g = 0; g < n * groups; ++g) {
+    int8_t q[kQ4Group];
+    scales[g] = RoundGroup(matrix.f32() + g * kQ4Group, kQ4Group, q);
+    for (int64_t i = 0; i < kQ4Group; i += 2) {
+      *bytes++ = static_cast<uint8_t>((q[i] + kQ4Offset) | (q[i + 1] + kQ4Offset) << 4);
+    }
+  }
+  return rows;
+}
+
+Result<Tensor> PackQ4(const Tensor& matrix) {
+  SOTTO_RETURN_IF_ERROR(CheckMatrix(matrix, DType::kF32));
+  const int64_t n = matrix.dim(0), k = matrix.dim(1);
+  SOTTO_ASSIGN_OR_RETURN(Q4Packer packer, Q4Packer::Create(n, k));
+  for (int64_t r = 0; r < n; ++r) packer.SetRow(r, matrix.f32() + r * k);
+  return packer.packed();
+}
+
+void UnpackRow(const Tensor& packed, int64_t row, float* out) {
   const uint8_t* bytes = static_cast<const uint8_t*>(packed.data());
-  const float scale = reinterpret_cast<const float*>(bytes + layout.scales_offset())[row];
+  if (packed.dtype() == DType::kQ8) {
+    const Q8Layout layout = Q8Layout::For(packed.dim(0), packed.dim(1));
+    const float scale = reinterpret_cast<const float*>(bytes + layout.scales_offset())[row];
+    for (int64_t c = 0; c < layout.k; ++c) {
+      out[c] = scale * static_cast<float>(bytes[layout.Offset(row, c)] - kQ8Offset);
+    }
+    return;
+  }
+  const Q4Layout layout = Q4Layout::For(packed.dim(0), packed.dim(1));
   for (int64_t c = 0; c < layout.k; ++c) {
-    out[c] = scale * static_cast<float>(static_cast<int>(bytes[layout.Offset(row, c)]) - kQ8Offset);
+    uint16_t scale;
+    std::memcpy(&scale, bytes + layout.ScaleOffset(row, c / kQ4Group), 2);
+    const int value = bytes[layout.Offset(row, c)] >> (Q4Layout::High(c) ? 4 : 0) & 15;
+    out[c] = BF16ToF32(scale) * static_cast<float>(value - kQ4Offset);
   }
 }
 

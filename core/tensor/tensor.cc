@@ -21,9 +21,10 @@ constexpr size_t kSlack = 64;
 // Bytes of a tensor, or nothing where they do not fit the address space.
 std::optional<size_t> BytesOf(const Shape& shape, DType dtype) {
   uint64_t bytes;
-  if (dtype == DType::kQ8) {
+  if (IsPacked(dtype)) {
     if (shape.rank() != 2) return std::nullopt;
-    bytes = static_cast<uint64_t>(Q8Layout::For(shape[0], shape[1]).bytes());
+    bytes = static_cast<uint64_t>(dtype == DType::kQ8 ? Q8Layout::For(shape[0], shape[1]).bytes()
+                                                      : Q4Layout::For(shape[0], shape[1]).bytes());
   } else {
     const BlockLayout block = BlockLayoutOf(dtype);
     if (shape.columns() % block.values != 0) return std::nullopt;
@@ -182,7 +183,7 @@ Tensor Tensor::Reshaped(const Shape& shape) const {
 }
 
 Tensor Tensor::Slice(int64_t begin, int64_t end) const {
-  if (shape_.rank() == 0 || begin < 0 || begin > end || end > shape_[0] || dtype_ == DType::kQ8 ||
+  if (shape_.rank() == 0 || begin < 0 || begin > end || end > shape_[0] || IsPacked(dtype_) ||
       (IsBlocked(dtype_) && shape_.rank() == 1)) {
     return {};
   }

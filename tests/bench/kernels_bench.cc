@@ -1,13 +1,17 @@
-// How fast the matrix products are: one line of JSON a shape, the best of many runs.
+// How fast the kernels are: one line of JSON a shape, the best of many runs.
 //   kernels_bench [threads] [milliseconds a shape]
 // "gop_s" counts two operations a multiply-add; "gb_s" the bytes of the weights (B) alone.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "core/base/random.h"
+#include "core/kernels/attention.h"
 #include "core/kernels/matmul.h"
+#include "core/kernels/pointwise.h"
+#include "core/kernels/rows.h"
 #include "core/tensor/quant.h"
 
 namespace sotto {
@@ -29,7 +33,7 @@ constexpr ProductShape kF32[] = {
     {"decode", false, true, 1, 4096, 1024},    {"decode", false, true, 4, 4096, 1024},
     {"decode", false, false, 1, 4096, 1024},
 };
-constexpr ProductShape kQ8[] = {
+constexpr ProductShape kPacked[] = {
     {"prompt", false, true, 120, 3072, 768},  {"prompt", false, true, 120, 768, 3072},
     {"prompt", false, true, 512, 1024, 1024}, {"short", false, true, 8, 3072, 768},
     {"decode", false, true, 1, 768, 768},     {"decode", false, true, 1, 3072, 768},
@@ -94,16 +98,79 @@ void BenchGemm(const ProductShape& s, ThreadPool& pool, double budget) {
         4.0 * static_cast<double>(s.n) * static_cast<double>(s.k));
 }
 
-void BenchQ8(const ProductShape& s, ThreadPool& pool, double budget) {
+void BenchPacked(const ProductShape& s, DType dtype, ThreadPool& pool, double budget) {
   const std::vector<float> x = Uniform(s.m * s.k, 1), w = Uniform(s.n * s.k, 2);
   std::vector<float> y(static_cast<size_t>(s.m * s.n));
   Result<Tensor> matrix = Tensor::FromFloats({s.n, s.k}, w);
   if (!matrix.ok()) return;
-  const Result<Tensor> packed = PackQ8(*matrix);
+  const bool q8 = dtype == DType::kQ8;
+  const Result<Tensor> packed = q8 ? PackQ8(*matrix) : PackQ4(*matrix);
   if (!packed.ok()) return;
+  const auto multiply = q8 ? MatMulQ8 : MatMulQ4;
   const double best = BestOf(
-      budget, [&] { MatMulQ8(x.data(), s.m, s.k, packed->data(), s.n, nullptr, y.data(), &pool); });
-  Print("matmul_q8", s, pool.threads(), best, static_cast<double>(s.n) * static_cast<double>(s.k));
+      budget, [&] { multiply(x.data(), s.m, s.k, packed->data(), s.n, nullptr, y.data(), &pool); });
+  Print(q8 ? "matmul_q8" : "matmul_q4", s, pool.threads(), best,
+        static_cast<double>(packed->bytes()));
+}
+
+// Passes over elements: nanoseconds each.
+template <class Body>
+void BenchPass(const char* kernel, int64_t elements, ThreadPool& pool, double budget,
+               const Body& body) {
+  const double best = BestOf(budget, body);
+  std::printf(
+      "{\"kernel\":\"%s\",\"target\":\"%s\",\"threads\":%d,\"elements\":%d,\"ms\":%.4f,"
+      "\"ns_each\":%.3f}\n",
+      kernel, KernelTarget(), pool.threads(), static_cast<int>(elements), best * 1e3,
+      best * 1e9 / static_cast<double>(elements));
+  std::fflush(stdout);
+}
+
+void BenchPasses(ThreadPool& pool, double budget) {
+  constexpr int64_t kRows = 256, kColumns = 512, kCount = kRows * kColumns;
+  const std::vector<float> x = Uniform(kCount, 1), row = Uniform(kColumns, 2);
+  std::vector<float> y(static_cast<size_t>(kCount));
+  for (const auto& [name, f] : {std::pair<const char*, Activation>{"gelu", Activation::kGelu},
+                                {"gelu_tanh", Activation::kGeluTanh},
+                                {"silu", Activation::kSilu}}) {
+    BenchPass(name, kCount, pool, budget,
+              [&, f = f] { Activate(f, x.data(), y.data(), kCount, &pool); });
+  }
+  BenchPass("softmax", kCount, pool, budget,
+            [&] { Softmax(x.data(), y.data(), kRows, kColumns, &pool); });
+  BenchPass("layer_norm", kCount, pool, budget, [&] {
+    LayerNorm(x.data(), row.data(), row.data(), 1e-5f, y.data(), nullptr, nullptr, kRows, kColumns,
+              &pool);
+  });
+}
+
+// Attention of 12 heads; "gop_s" counts both products.
+void BenchAttention(int64_t queries, int64_t keys, int64_t dim, ThreadPool& pool, double budget) {
+  constexpr int64_t kHeads = 12;
+  std::vector<float> q = Uniform(queries * kHeads * dim, 1), k = Uniform(keys * kHeads * dim, 2),
+                     v = Uniform(keys * kHeads * dim, 3), out(q.size());
+  AttentionArgs args;
+  args.batch = 1;
+  args.heads = args.kv_heads = kHeads;
+  args.queries = queries;
+  args.keys = keys;
+  args.dim = dim;
+  const auto view = [&](std::vector<float>& data) {
+    return HeadsView{data.data(), static_cast<int64_t>(data.size()), kHeads * dim, dim};
+  };
+  args.q = view(q);
+  args.k = view(k);
+  args.v = view(v);
+  args.out = view(out);
+  args.scale = 0.125f;
+  const double best = BestOf(budget, [&] { Attention(args, &pool); });
+  std::printf(
+      "{\"kernel\":\"attention\",\"target\":\"%s\",\"threads\":%d,\"queries\":%d,\"keys\":%d,"
+      "\"dim\":%d,\"ms\":%.4f,\"gop_s\":%.1f}\n",
+      KernelTarget(), pool.threads(), static_cast<int>(queries), static_cast<int>(keys),
+      static_cast<int>(dim), best * 1e3,
+      4.0 * static_cast<double>(kHeads * queries * keys * dim) / best * 1e-9);
+  std::fflush(stdout);
 }
 
 }  // namespace
@@ -113,5 +180,14 @@ int main(int argc, char** argv) {
   sotto::ThreadPool pool(argc > 1 ? std::atoi(argv[1]) : 1);
   const double budget = (argc > 2 ? std::atof(argv[2]) : 300) * 1e-3;
   for (const sotto::ProductShape& shape : sotto::kF32) sotto::BenchGemm(shape, pool, budget);
-  for (const sotto::ProductShape& shape : sotto::kQ8) sotto::BenchQ8(shape, pool, budget);
+  for (const sotto::DType dtype : {sotto::DType::kQ8, sotto::DType::kQ4}) {
+    for (const sotto::ProductShape& s : sotto::kPacked) sotto::BenchPacked(s, dtype, pool, budget);
+  }
+  sotto::BenchPasses(pool, budget);
+  for (const int64_t dim : {32, 64}) {
+    for (const auto& [queries, keys] :
+         {std::pair<int64_t, int64_t>{128, 128}, {512, 512}, {1, 128}, {1, 1000}}) {
+      sotto::BenchAttention(queries, keys, dim, pool, budget);
+    }
+  }
 }

@@ -358,5 +358,74 @@ TEST(MatMulQ8Test, AnEmptyDepthGivesTheBias) {
   EXPECT_EQ(y[1], 6);
 }
 
+void ExpectQ4MatchesTwin(int64_t m, int64_t n, int64_t k, bool with_bias, ThreadPool* pool) {
+  const Tensor packed = *PackQ4(*Tensor::FromFloats({n, k}, Normals(n * k, 5)));
+  const std::vector<float> x = Normals(m * k + 1, 6), bias = Normals(n, 7);
+  std::vector<float> y(static_cast<size_t>(m * n + 1), -77), expected(y);
+  const float* b = with_bias ? bias.data() : nullptr;
+  MatMulQ4(x.data() + 1, m, k, packed.data(), n, b, y.data(), pool);
+  scalar::MatMulQ4(x.data() + 1, m, k, packed.data(), n, b, expected.data());
+  for (size_t i = 0; i < y.size(); ++i) {
+    ASSERT_EQ(y[i], expected[i]) << "at " << i << " of " << m << "x" << n << "x" << k;
+  }
+}
+
+TEST(MatMulQ4Test, EqualsTheTwinBitForBitForAllRemainders) {
+  ForEachTarget([] {
+    for (int64_t m = 1; m <= 20; ++m) ExpectQ4MatchesTwin(m, 21, 45, m % 2 == 0, nullptr);
+    for (int64_t n = 1; n <= 70; ++n) ExpectQ4MatchesTwin(1 + n % 7, n, 40, n % 2 == 0, nullptr);
+    for (int64_t k = 1; k <= 100; ++k) ExpectQ4MatchesTwin(1 + k % 7, 18, k, k % 2 == 0, nullptr);
+    ExpectQ4MatchesTwin(33, 9, 20003, true, nullptr);  // rows outgrow the scratch memory
+  });
+}
+
+TEST(MatMulQ4Test, GivesTheSameBitsForAnyNumberOfThreads) {
+  ThreadPool two(2), three(3);
+  ForEachTarget([&] {
+    for (int64_t m : {1, 2, 37}) {
+      ExpectQ4MatchesTwin(m, 1003, 200, true, &two);
+      ExpectQ4MatchesTwin(m, 1003, 200, true, &three);
+    }
+  });
+}
+
+TEST(MatMulQ4Test, MultipliesByTheRowsThatUnpackGives) {
+  const int64_t m = 4, n = 64, k = 512;
+  const Tensor packed = *PackQ4(*Tensor::FromFloats({n, k}, Normals(n * k, 8)));
+  const std::vector<float> x = Normals(m * k, 9);
+  std::vector<float> y(static_cast<size_t>(m * n)), row(static_cast<size_t>(k));
+  MatMulQ4(x.data(), m, k, packed.data(), n, nullptr, y.data(), nullptr);
+  double error = 0, power = 0;
+  for (int64_t j = 0; j < n; ++j) {
+    UnpackRow(packed, j, row.data());
+    for (int64_t i = 0; i < m; ++i) {
+      double exact = 0;
+      for (int64_t c = 0; c < k; ++c)
+        exact += x[static_cast<size_t>(i * k + c)] * row[static_cast<size_t>(c)];
+      error += std::pow(exact - y[static_cast<size_t>(i * n + j)], 2);
+      power += exact * exact;
+    }
+  }
+  EXPECT_LT(std::sqrt(error / power), 0.01);  // what rounding x to 8 bits costs
+}
+
+TEST(MatMulQ4Test, ANaNSpoilsItsOwnRowOnlyAndAnEmptyDepthGivesTheBias) {
+  ForEachTarget([] {
+    const int64_t m = 3, n = 10, k = 40;
+    const Tensor packed = *PackQ4(*Tensor::FromFloats({n, k}, Normals(n * k, 10)));
+    std::vector<float> x = Normals(m * k, 11), y(static_cast<size_t>(m * n));
+    x[static_cast<size_t>(k + 3)] = kInfinity;
+    MatMulQ4(x.data(), m, k, packed.data(), n, nullptr, y.data(), nullptr);
+    for (int64_t i = 0; i < m * n; ++i) {
+      EXPECT_EQ(std::isnan(y[static_cast<size_t>(i)]), i / n == 1);
+    }
+  });
+  const float bias[2] = {5, 6};
+  float y[2] = {kNaN, kNaN};
+  MatMulQ4(nullptr, 1, 0, bias, 2, bias, y, nullptr);
+  EXPECT_EQ(y[0], 5);
+  EXPECT_EQ(y[1], 6);
+}
+
 }  // namespace
 }  // namespace sotto

@@ -99,7 +99,7 @@ TEST(OpGradients, LinearFlowsThroughAFrozenQuantizedWeight) {
   ASSERT_TRUE(tape.Run(ctx, loss).ok()) << ctx.status().message();
   std::vector<float> row(33), expected(33);
   for (int64_t r = 0; r < 9; ++r) {
-    UnpackQ8Row(packed, r, row.data());
+    UnpackRow(packed, r, row.data());
     for (int64_t c = 0; c < 33; ++c) expected[c] += row[c];
   }
   for (int64_t c = 0; c < 33; ++c) EXPECT_NEAR(x.grad_slot()->grad.f32()[c], expected[c], 1e-4);

@@ -151,7 +151,7 @@ TEST(Q8, PackedRowsUnpackToTheNearestOfSevenBits) {
     for (int64_t r = 0; r < n; ++r) {
       float peak = 0;
       for (int64_t c = 0; c < k; ++c) peak = std::max(peak, std::fabs(matrix.f32()[r * k + c]));
-      UnpackQ8Row(packed, r, row.data());
+      UnpackRow(packed, r, row.data());
       for (int64_t c = 0; c < k; ++c)
         EXPECT_NEAR(row[c], matrix.f32()[r * k + c], peak / kQ8Max * 0.5001);
     }
@@ -185,7 +185,7 @@ TEST(Q8, RowsOfZerosOrInfinitiesGiveZeros) {
   const Tensor packed = *PackQ8(matrix);
   float row[2];
   for (int r = 0; r < 2; ++r) {
-    UnpackQ8Row(packed, r, row);
+    UnpackRow(packed, r, row);
     EXPECT_EQ(row[0], 0);
     EXPECT_EQ(row[1], 0);
   }

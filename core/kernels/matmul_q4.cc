@@ -1,0 +1,391 @@
+// y = x W^T with W in the 4-bit layout of tensor/quant.h. Rows of x are rounded to int8 once a
+// product; the sum over a group of 32 is exact in int32, and the float operations around it are
+//   total += scale_w[group] * float(sum),   y = scale_x * total + bias
+// in the order of the groups and without contraction, so that the result is the same on every
+// target, bit by bit.
+#include <algorithm>
+#include <cstring>
+
+#include "core/kernels/matmul.h"
+#include "core/kernels/scratch.h"
+#include "core/kernels/targets.h"
+#include "core/tensor/quant.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/matmul_q4.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+
+#include "core/kernels/int8_rows-inl.h"
+
+#ifndef SOTTO_CORE_KERNELS_MATMUL_Q4_ONCE_
+#define SOTTO_CORE_KERNELS_MATMUL_Q4_ONCE_
+namespace sotto {
+namespace {
+
+// A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one
+// may have fewer): [k_padded / 4][R][4], and their sums by group [groups][R], times -8, which takes
+// the offset of the weights back.
+struct Q4Product {
+  const float* x;
+  int64_t m, k;
+  const uint8_t* weights;
+  int64_t n, k_padded, panel_bytes;
+  const float* bias;  // or null
+  float* y;
+  Activation8* rows;
+  int32_t* sums;
+  float* row_scales;
+};
+
+}  // namespace
+}  // namespace sotto
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace sotto {
+namespace HWY_NAMESPACE {
+namespace {
+
+using DU16 = hn::Repartition<uint16_t, DU8>;
+using DU32 = hn::Repartition<uint32_t, DU8>;
+
+// A tile keeps a total and a sum for each vector of y.
+constexpr int kTileRows = kLanes == 4 ? 4 : 6;
+constexpr int Vectors(int rows) {
+#if SOTTO_Q8_WIDE
+  return 1;
+#else
+  if (rows == 1) return kLanes == 4 ? 4 : 2;
+  return rows == 2 || kLanes != 8 ? 2 : 1;
+#endif
+}
+constexpr int64_t kColumns = kLanes <= 8 ? 16 : 32;  // what a task takes: whole tiles for any rows
+
+// Rows first..last-1 as tiles; `first` begins a tile.
+void QuantizeTiles(const Q4Product& p, int64_t first, int64_t last) {
+  const int64_t groups = p.k_padded / kQ4Group;
+  for (int64_t row = first; row < last; row += kTileRows) {
+    const int64_t rows = std::min<int64_t>(kTileRows, last - row);
+    int32_t* sums = p.sums + row * groups;
+    for (int64_t i = 0; i < rows; ++i) {
+      p.row_scales[row + i] = QuantizeIntoTile<kQ4Group>(
+          p.x + (row + i) * p.k, p.k, p.k_padded, i, rows, p.rows + row * p.k_padded,
+          [&](int64_t group, int32_t sum) { sums[group * rows + i] = -kQ4Offset * sum; });
+    }
+  }
+}
+
+// What a tile reads and writes: kLanes columns for each of its vectors.
+struct TileArgs {
+  const Activation8* a;  // [groups * 8][rows][4]
+  const int32_t* sums;   // [groups][rows]
+  const float* row_scales;
+  const uint8_t* w[8];   // where each 8 columns (4 in vectors of 4) begin in their panel
+  int64_t scales_at[8];  // and how far behind that the first group's scales are
+  size_t bytes;          // of a panel
+  const float* bias;     // or null
+  float* y;
+  int64_t stride;
+  // The low half of every byte. Not a constant of the code: V8 builds those anew at each use, from
+  // three instructions.
+  uint8_t low_half[16];
+};
+
+// The weights of 8 along K for the columns of vector j, low and high nibbles together.
+HWY_INLINE hn::Vec<DU8> LoadNibbles(const TileArgs& t, int j, size_t offset) {
+  const DU8 d;
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  const hn::Half<DU8> half;  // two panels side by side
+  return hn::Combine(d, hn::LoadU(half, t.w[2 * j + 1] + offset),
+                     hn::LoadU(half, t.w[2 * j] + offset));
+#else
+  return hn::LoadU(d, t.w[j] + offset);
+#endif
+}
+
+HWY_INLINE hn::Vec<DU8> LowHalf(const TileArgs& t) {
+#if HWY_ARCH_WASM
+  return hn::LoadU(DU8(), t.low_half);
+#else
+  return hn::Set(DU8(), uint8_t{15});
+#endif
+}
+
+HWY_INLINE hn::Vec<DU8> High(hn::Vec<DU8> bytes, hn::Vec<DU8> low_half) {
+  const hn::Vec<DU16> pairs = hn::ShiftRight<4>(hn::BitCast(DU16(), bytes));
+  return hn::And(hn::BitCast(DU8(), pairs), low_half);
+}
+
+// The scales of the columns of vector j in the group at `offset`, from bf16.
+HWY_INLINE VF LoadScales(const TileArgs& t, int j, size_t offset) {
+  const DU32 du32;
+  const hn::Rebind<uint16_t, DU32> du16;
+  const auto at = [&](int pointer) {
+    return reinterpret_cast<const uint16_t*>(t.w[pointer] + t.scales_at[pointer] + offset);
+  };
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  const hn::Half<decltype(du16)> half;
+  const auto bits = hn::Combine(du16, hn::LoadU(half, at(2 * j + 1)), hn::LoadU(half, at(2 * j)));
+#else
+  const auto bits = hn::LoadU(du16, at(j));
+#endif
+  return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(du32, bits)));
+}
+
+template <int kRows, int kVectors>
+HWY_INLINE void Finish(const TileArgs& t, const VF (&total)[kRows][kVectors]) {
+  const DF df;
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) {
+      VF y = hn::Mul(hn::Set(df, t.row_scales[i]), total[i][j]);
+      if (t.bias != nullptr) y = hn::Add(y, hn::LoadU(df, t.bias + j * kLanes));
+      hn::StoreU(y, df, t.y + i * t.stride + j * kLanes);
+    }
+  }
+}
+
+#if SOTTO_Q8_WIDE
+
+// Four of K for the four columns of a vector: [c0 k01, c0 k23, c1 k01, c1 k23] and so for c2, c3.
+template <int kRows>
+HWY_INLINE void AddWide(hn::Vec<DU8> bytes, const int16_t* HWY_RESTRICT a, VI32 (&sum)[kRows][2]) {
+  const DI16 di16;
+  const DI32 di;
+  const hn::Repartition<int64_t, DU8> di64;
+  const auto low = hn::PromoteLowerTo(di16, bytes), high = hn::PromoteUpperTo(di16, bytes);
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    int64_t four;
+    std::memcpy(&four, a + i * 4, 8);
+    const auto ai = hn::BitCast(di16, hn::Set(di64, four));
+    sum[i][0] = hn::Add(sum[i][0], hn::WidenMulPairwiseAdd(di, ai, low));
+    sum[i][1] = hn::Add(sum[i][1], hn::WidenMulPairwiseAdd(di, ai, high));
+  }
+}
+
+template <int kRows, int kVectors>
+HWY_NOINLINE void Tile(const TileArgs& t) {
+  static_assert(kVectors == 1);
+  const hn::Vec<DU8> low_half = LowHalf(t);
+  const DI32 di;
+  const DF df;
+  VF total[kRows][1];
+  for (int i = 0; i < kRows; ++i) total[i][0] = hn::Zero(df);
+  const int16_t* HWY_RESTRICT a = t.a;
+  const int32_t* HWY_RESTRICT sums = t.sums;
+  for (size_t offset = 0; offset < t.bytes; offset += kQ4GroupBytes) {
+    VI32 sum[kRows][2];
+    for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Zero(di);
+    for (size_t octet = 0; octet < 128; octet += 32) {
+      const auto bytes = LoadNibbles(t, 0, offset + octet);
+      AddWide<kRows>(hn::And(bytes, low_half), a, sum);
+      AddWide<kRows>(High(bytes, low_half), a + kRows * 4, sum);
+      a += kRows * 8;
+    }
+    const VF scale = LoadScales(t, 0, offset);
+    for (int i = 0; i < kRows; ++i) {
+      const VI32 both = hn::Add(hn::ConcatEven(di, sum[i][1], sum[i][0]),
+                                hn::ConcatOdd(di, sum[i][1], sum[i][0]));
+      const VI32 exact = hn::Add(both, hn::Set(di, sums[i]));
+      total[i][0] = hn::Add(total[i][0], hn::Mul(scale, hn::ConvertTo(df, exact)));
+    }
+    sums += kRows;
+  }
+  Finish<kRows, 1>(t, total);
+}
+
+#else
+
+// Four of K for all rows and columns of a tile.
+template <int kRows, int kVectors>
+HWY_INLINE void AddDots(const hn::Vec<DU8> (&w)[kVectors], const int8_t* HWY_RESTRICT a,
+                        VI32 (&sum)[kRows][kVectors]) {
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    int32_t four;
+    std::memcpy(&four, a + i * 4, 4);
+    const auto ai = hn::BitCast(DI8(), hn::Set(DI32(), four));
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = Dot(w[j], ai, sum[i][j]);
+  }
+}
+
+template <int kRows, int kVectors>
+HWY_NOINLINE void Tile(const TileArgs& t) {
+  // One row has few sums, and each waits for itself: it keeps those of low and high nibbles apart.
+  constexpr bool kApart = kRows == 1;
+  const hn::Vec<DU8> low_half = LowHalf(t);
+  const DI32 di;
+  const DF df;
+  VF total[kRows][kVectors];
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) total[i][j] = hn::Zero(df);
+  }
+  const int8_t* HWY_RESTRICT a = t.a;
+  const int32_t* HWY_RESTRICT sums = t.sums;
+  for (size_t offset = 0; offset < t.bytes; offset += kQ4GroupBytes) {
+    VI32 sum[kRows][kVectors], more[kRows][kVectors];
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Set(di, sums[i]);
+      if constexpr (kApart) {
+        for (int j = 0; j < kVectors; ++j) more[i][j] = hn::Zero(di);
+      }
+    }
+    sums += kRows;
+    // Not unrolled: else all weights of the group are kept at once, and the totals leave the
+    // registers.
+#pragma clang loop unroll(disable)
+    for (size_t octet = 0; octet < 128; octet += 32) {
+      hn::Vec<DU8> low[kVectors], high[kVectors];
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) {
+        const auto bytes = LoadNibbles(t, j, offset + octet);
+        low[j] = hn::And(bytes, low_half);
+        high[j] = High(bytes, low_half);
+      }
+      AddDots(low, a, sum);
+      AddDots(high, a + kRows * 4, kApart ? more : sum);
+      a += kRows * 8;
+    }
+    if constexpr (kApart) {
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) sum[0][j] = hn::Add(sum[0][j], more[0][j]);
+    }
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) {
+      const VF scale = LoadScales(t, j, offset);
+      HWY_UNROLL(kRows)
+      for (int i = 0; i < kRows; ++i) {
+        total[i][j] = hn::Add(total[i][j], hn::Mul(scale, hn::ConvertTo(df, sum[i][j])));
+      }
+    }
+  }
+  Finish<kRows, kVectors>(t, total);
+}
+
+#endif  // SOTTO_Q8_WIDE
+
+template <int kRows>
+constexpr void (*kTile)(const TileArgs&) = Tile<kRows, Vectors(kRows)>;
+constexpr void (*kTiles[])(const TileArgs&) = {
+    nullptr,  kTile<1>, kTile<2>, kTile<3>, kTile<4>,
+#if HWY_MAX_BYTES > 16
+    kTile<5>, kTile<6>,
+#endif
+};
+
+// The columns column..column+Vectors*kLanes-1 of one tile of rows. Where some lie beyond n the tile
+// works on a copy of the bias, and into a buffer.
+void MultiplyTile(const Q4Product& p, int64_t row, int64_t rows, int64_t column) {
+  const int64_t columns = Vectors(static_cast<int>(rows)) * kLanes;
+  constexpr int64_t kStep = kLanes == 4 ? 4 : 8;
+  TileArgs t;
+  t.a = p.rows + row * p.k_padded;
+  t.sums = p.sums + row * (p.k_padded / kQ4Group);
+  t.row_scales = p.row_scales + row;
+  t.bytes = static_cast<size_t>(p.panel_bytes);
+  const int64_t last = (p.n + 7) / 8 - 1;
+  for (int64_t j = 0; j * kStep < columns; ++j) {
+    const int64_t c = column + j * kStep;
+    t.w[j] = p.weights + std::min(c / 8, last) * p.panel_bytes + c % 8 * 4;
+    t.scales_at[j] = 128 - c % 8 * 4 + c % 8 * 2;
+  }
+  t.bias = p.bias == nullptr ? nullptr : p.bias + column;
+  t.y = p.y + row * p.n + column;
+  t.stride = p.n;
+  std::memset(t.low_half, 15, sizeof(t.low_half));
+  const int64_t inside = std::min(columns, p.n - column);
+  if (inside == columns) return kTiles[rows](t);
+
+  alignas(64) float bias[kColumns] = {}, y[kTileRows * kColumns];
+  if (p.bias != nullptr) {
+    std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
+    t.bias = bias;
+  }
+  t.y = y;
+  t.stride = columns;
+  kTiles[rows](t);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(p.y + (row + i) * p.n + column, y + i * columns,
+                static_cast<size_t>(inside) * sizeof(float));
+  }
+}
+
+// All quantized rows times the columns of tasks begin..end-1.
+void MultiplyTasks(const Q4Product& p, int64_t begin, int64_t end) {
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t left = task * kColumns, right = std::min(left + kColumns, p.n);
+    for (int64_t row = 0; row < p.m; row += kTileRows) {
+      const int64_t rows = std::min<int64_t>(kTileRows, p.m - row);
+      const int64_t step = Vectors(static_cast<int>(rows)) * kLanes;
+      for (int64_t column = left; column < right; column += step) {
+        MultiplyTile(p, row, rows, column);
+      }
+    }
+  }
+}
+
+int64_t Q4TileRows() { return kTileRows; }
+
+void MatMulQ4Target(const Q4Product& p, ThreadPool* pool) {
+  const int64_t tiles = (p.m + kTileRows - 1) / kTileRows;
+  ParallelFor(pool, tiles, std::max<int64_t>(1, 16384 / (p.k * kTileRows)),
+              [&](int64_t begin, int64_t end) {
+                QuantizeTiles(p, begin * kTileRows, std::min(end * kTileRows, p.m));
+              });
+  const int64_t tasks = (p.n + kColumns - 1) / kColumns;
+  ParallelFor(pool, tasks, std::max<int64_t>(1, 65536 / (p.k * kColumns)),
+              [&](int64_t begin, int64_t end) { MultiplyTasks(p, begin, end); });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace sotto
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace sotto {
+namespace {
+
+HWY_EXPORT(MatMulQ4Target);
+HWY_EXPORT(Q4TileRows);
+
+constexpr int64_t kScratchBytes = 256 << 10;  // of rounded rows: what the second-level cache keeps
+
+}  // namespace
+
+void MatMulQ4(const float* x, int64_t m, int64_t k, const void* packed, int64_t n,
+              const float* bias, float* y, ThreadPool* pool) {
+  if (m <= 0 || n <= 0) return;
+  const Q4Layout layout = Q4Layout::For(n, k);
+  const int64_t row_bytes = layout.k_padded * static_cast<int64_t>(sizeof(Activation8)) +
+                            layout.groups() * static_cast<int64_t>(sizeof(int32_t));
+  const int64_t tile = HWY_DYNAMIC_DISPATCH(Q4TileRows)();
+  const int64_t tiles =
+      std::clamp<int64_t>(kScratchBytes / (row_bytes * tile + 1), 1, (m + tile - 1) / tile);
+  const int64_t block = std::min(m, tiles * tile);  // rows of x at a time
+  char* memory = k <= 0 ? nullptr : KernelScratch(block * (row_bytes + 4));
+  if (memory == nullptr) return scalar::MatMulQ4(x, m, k, packed, n, bias, y);
+
+  Q4Product p;
+  p.k = k;
+  p.weights = static_cast<const uint8_t*>(packed);
+  p.n = n;
+  p.k_padded = layout.k_padded;
+  p.panel_bytes = layout.panel_bytes();
+  p.bias = bias;
+  p.row_scales = reinterpret_cast<float*>(memory);
+  p.sums = reinterpret_cast<int32_t*>(memory + block * 4);
+  p.rows = reinterpret_cast<Activation8*>(memory + block * (4 + layout.groups() * 4));
+  for (int64_t row = 0; row < m; row += block) {
+    p.x = x + row * k;
+    p.y = y + row * n;
+    p.m = std::min(block, m - row);
+    HWY_DYNAMIC_DISPATCH(MatMulQ4Target)(p, pool);
+  }
+}
+
+}  // namespace sotto
+#endif  // HWY_ONCE
