@@ -260,12 +260,11 @@ class BoundPipeline {
   explicit BoundPipeline(std::unique_ptr<sotto::Pipeline> pipeline)
       : pipeline_(std::move(pipeline)) {}
 
-  // `dtype`: auto, fp32 or q8.
+  // `dtype`: auto, fp32, q8 or q4.
   static Loaded Load(const std::string& task, Files& files, const std::string& dtype) {
     sotto::Pipeline::Options options;
     options.pool = Pool();
-    if (dtype == "fp32") options.format = sotto::WeightFormat::kF32;
-    if (dtype == "q8") options.format = sotto::WeightFormat::kQ8;
+    options.format = sotto::WeightFormatByName(dtype).value_or(options.format);
     auto loaded = sotto::Pipeline::Load(task, files.Take(), options);
     if (!loaded.ok()) {
       const auto [code, message] = FailureOf(loaded.status());

@@ -52,8 +52,8 @@ export interface LoadOptions extends StoreOptions, EngineOptions, CallOptions {}
 
 /** Options of {@link pipeline}. */
 export interface PipelineOptions extends LoadOptions {
-  /** How weights compute: as the file stores them (`auto`, the default), in 32-bit floats, or packed to 8 bits. */
-  dtype?: 'auto' | 'fp32' | 'q8';
+  /** How weights compute: as the file stores them (`auto`, the default), in 32-bit floats, or packed to 8 or 4 bits. */
+  dtype?: 'auto' | 'fp32' | 'q8' | 'q4';
 }
 
 function loadParams(source: ModelSource, options: LoadOptions): LoadParams {
@@ -81,8 +81,8 @@ export async function pipeline<T extends TaskName>(
   const { signal, progress, dtype = 'auto' } = options;
   signal?.throwIfAborted();
   const name = taskName(task);
-  if (!['auto', 'fp32', 'q8'].includes(dtype)) {
-    throw new SottoError('invalid-argument', `'dtype' is one of auto, fp32 and q8, not '${dtype}'.`);
+  if (!['auto', 'fp32', 'q8', 'q4'].includes(dtype)) {
+    throw new SottoError('invalid-argument', `'dtype' is one of auto, fp32, q8 and q4, not '${dtype}'.`);
   }
   const params = { ...loadParams(source, options), task: name, dtype };
   const engine = openEngine(options);

@@ -30,8 +30,9 @@ constexpr std::string_view kUsage =
                                                         TASK: text-classification, fill-mask, feature-extraction,
                                                         text-generation
   sotto train RECIPE.json --out DIR                     trains, or resumes what is in DIR
-  sotto eval  RECIPE.json --model DIR [--split test]    -> metrics as JSON, a table on stderr
-  sotto quantize --model DIR --to q8 --out DIR
+  sotto eval  RECIPE.json --model DIR [--split test] [--dtype auto|fp32|q8|q4]
+                                                        -> metrics as JSON, a table on stderr
+  sotto quantize --model DIR --to q8|q4|f16|f32 --out DIR
   sotto bench [names]                                   -> JSON lines
 
   --threads N    threads to use (default: all)
@@ -58,8 +59,8 @@ class Arguments {
         named_[name] = "";
         continue;
       }
-      static constexpr std::string_view kNamed[] = {"model", "ids",   "set",    "out",
-                                                    "to",    "split", "threads"};
+      static constexpr std::string_view kNamed[] = {"model", "ids",   "set",     "out",
+                                                    "to",    "split", "threads", "dtype"};
       if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed))
         return Misuse(StrCat("unknown option ", word));
       if (++i == argc) return Misuse(StrCat(word, " needs a value"));
@@ -232,18 +233,11 @@ Status Quantize(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   SOTTO_ASSIGN_OR_RETURN(const std::string to, args.Need("to"));
   SOTTO_ASSIGN_OR_RETURN(const std::string out, args.Need("out"));
-  SaveFormat format;
-  if (to == "q8")
-    format = SaveFormat::kQ8;
-  else if (to == "f16")
-    format = SaveFormat::kF16;
-  else if (to == "f32")
-    format = SaveFormat::kF32;
-  else
-    return args.Misuse(StrCat("--to takes q8, f16 or f32, not '", to, "'"));
+  const std::optional<SaveFormat> format = SaveFormatByName(to);
+  if (!format) return args.Misuse(StrCat("--to takes q8, q4, f16 or f32, not '", to, "'"));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                          OpenModel(folder, {.format = WeightFormat::kF32}));
-  SOTTO_ASSIGN_OR_RETURN(const NamedTensors weights, ExportWeights(*model, format));
+  SOTTO_ASSIGN_OR_RETURN(const NamedTensors weights, ExportWeights(*model, *format));
   SOTTO_RETURN_IF_ERROR(MakeFolder(out));
   SOTTO_RETURN_IF_ERROR(
       WriteSafetensorsFile(out + "/model.safetensors", weights, {{"format", "pt"}}));
@@ -274,8 +268,12 @@ Status Eval(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string recipe, args.Word("recipe"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   ThreadPool pool(args.Threads());
-  SOTTO_ASSIGN_OR_RETURN(const EvalResult result,
-                         EvalCommand(recipe, folder, {.split = args.Or("split", "")}, &pool));
+  const std::string dtype = args.Or("dtype", "auto");
+  const std::optional<WeightFormat> format = WeightFormatByName(dtype);
+  if (!format) return args.Misuse(StrCat("--dtype takes auto, fp32, q8 or q4, not '", dtype, "'"));
+  SOTTO_ASSIGN_OR_RETURN(
+      const EvalResult result,
+      EvalCommand(recipe, folder, {.split = args.Or("split", ""), .format = *format}, &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();

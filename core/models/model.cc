@@ -79,14 +79,36 @@ Result<std::unique_ptr<Model>> CreateModel(const Json& config) {
   return Unsupported(StrCat("the architecture '", type, "' is not implemented; known are ", known));
 }
 
+std::optional<WeightFormat> WeightFormatByName(std::string_view name) {
+  if (name == "auto") return WeightFormat::kAsStored;
+  if (name == "fp32") return WeightFormat::kF32;
+  if (name == "q8") return WeightFormat::kQ8;
+  if (name == "q4") return WeightFormat::kQ4;
+  return std::nullopt;
+}
+
+std::optional<SaveFormat> SaveFormatByName(std::string_view name) {
+  if (name == "f32") return SaveFormat::kF32;
+  if (name == "f16") return SaveFormat::kF16;
+  if (name == "q8") return SaveFormat::kQ8;
+  if (name == "q4") return SaveFormat::kQ4;
+  return std::nullopt;
+}
+
 Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format) {
   NamedTensors out;
   for (const Parameter& p : model.parameters().all()) {
     Tensor tensor = *p.tensor;
-    if (tensor.dtype() == DType::kQ8)
-      return Unsupported("a model packed to 8 bits cannot be saved again; load it as f32");
+    if (IsPacked(tensor.dtype()))
+      return Unsupported("a packed model cannot be saved again; load it as f32");
     tensor.set_grad_slot(nullptr);
-    if (format == SaveFormat::kQ8 && MayPack(p)) {
+    if (format == SaveFormat::kQ4 && MayPack(p) && p.shape[1] % kQ4Group == 0) {
+      SOTTO_ASSIGN_OR_RETURN(Q4Rows rows, QuantizeRowsQ4(tensor));
+      out.emplace_back(p.name, std::move(rows.values));
+      out.emplace_back(p.name + ".scale", std::move(rows.scales));
+      continue;
+    }
+    if ((format == SaveFormat::kQ8 || format == SaveFormat::kQ4) && MayPack(p)) {
       SOTTO_ASSIGN_OR_RETURN(Q8Rows rows, QuantizeRows(tensor));
       out.emplace_back(p.name, std::move(rows.values));
       out.emplace_back(p.name + ".scale", std::move(rows.scales));

@@ -4,6 +4,7 @@
 #define SOTTO_CORE_MODELS_MODEL_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -104,10 +105,13 @@ class Model {
 Result<std::unique_ptr<Model>> CreateModel(const Json& config);
 
 enum class WeightFormat : uint8_t {
-  kAsStored,  // f32 for stored floats, 8 bits for stored 8 bits
+  kAsStored,  // f32 for stored floats; what is stored in 4 or 8 bits stays so
   kF32,
   kQ8,  // matrices packed to 8 bits at load
+  kQ4,  // and to 4
 };
+std::optional<WeightFormat> WeightFormatByName(
+    std::string_view name);  // "auto", "fp32", "q8", "q4"
 // Fills every parameter from the checkpoint. A missing, extra or mis-shaped tensor is an error that
 // names it.
 struct LoadOptions {
@@ -120,10 +124,11 @@ struct LoadOptions {
 };
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
 
-enum class SaveFormat : uint8_t { kF32, kF16, kQ8 };
-// The named tensors of the checkpoint, as LoadWeights reads them. kQ8 stores matrices as kI8 [out,
-// in] with
-// "<name>.scale" F32 [out] beside.
+enum class SaveFormat : uint8_t { kF32, kF16, kQ8, kQ4 };
+std::optional<SaveFormat> SaveFormatByName(std::string_view name);  // "f32", "f16", "q8", "q4"
+// The named tensors of the checkpoint, as LoadWeights reads them. Matrices [out, in] are stored by
+// kQ8 as kI8 with "<name>.scale" F32 [out] beside, and by kQ4 as kU8 [out, in / 2] with
+// "<name>.scale" BF16 [out, in / 32] (see Q4Rows); where `in` is no multiple of 32, as by kQ8.
 Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format);
 
 }  // namespace sotto

@@ -1,6 +1,7 @@
 #include "core/models/parameter_sink.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "core/tensor/blocks.h"
@@ -31,14 +32,25 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
   ParameterSink sink(p);
   sink.dtype_ = stored.dtype;
   sink.form_ = stored.form;
-  const bool rounded = stored.dtype == DType::kI8 && p.shape.rank() == 2;
+  const bool matrix = p.shape.rank() == 2;
+  if (matrix && stored.dtype == DType::kI8) sink.rounded_ = 8;
+  if (matrix && stored.dtype == DType::kU8) sink.rounded_ = 4;
+  const bool rounded = sink.rounded_ != 0;
   // Rounded values are stored by their rows, as the model has them.
   sink.transposes_ = p.stored_transposed && !stored.form.upright && !rounded;
   const Shape wanted = sink.transposes_ ? Shape({p.shape.dim(1), p.shape.dim(0)}) : p.shape;
-  if (!(stored.shape == wanted) &&
+  Shape in_file = wanted;
+  if (sink.rounded_ == 4) {
+    if (wanted[1] % kQ4Group != 0) {
+      return InvalidFile(StrCat("tensor '", stored.name, "': rows of ", wanted[1],
+                                " values cannot be groups of ", kQ4Group));
+    }
+    in_file.set_dim(1, wanted[1] / 2);
+  }
+  if (!(stored.shape == in_file) &&
       !(stored.form.squeezed && Squeezed(stored.shape) == Squeezed(wanted))) {
     return InvalidFile(StrCat("tensor '", stored.name, "' has the shape ", stored.shape.ToString(),
-                              ", but the model needs ", wanted.ToString()));
+                              ", but the model needs ", in_file.ToString()));
   }
   if (!rounded && !IsFloating(stored.dtype)) {
     return Unsupported(StrCat("tensor '", stored.name, "': values of ", DTypeName(stored.dtype),
@@ -57,22 +69,30 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
     return InvalidFile(StrCat("tensor '", stored.name, "' has ", sink.rows_, " rows; ",
                               stored.form.to_row.size(), " were expected"));
   }
-  sink.row_bytes_ = BytesOfRow(stored.dtype, sink.columns_);
+  sink.row_bytes_ =
+      sink.rounded_ == 4 ? sink.columns_ / 2 : BytesOfRow(stored.dtype, sink.columns_);
   sink.row_.resize(static_cast<size_t>(sink.columns_));
-  sink.wants_scales_ = rounded;
   switch (options.format) {
     case WeightFormat::kF32:
       break;
     case WeightFormat::kQ8:
-      sink.packs_ = MayPack(p) || rounded;
+      if (MayPack(p) || rounded) sink.packed_ = DType::kQ8;
+      break;
+    case WeightFormat::kQ4:
+      if (MayPack(p) || rounded) sink.packed_ = DType::kQ4;
       break;
     case WeightFormat::kAsStored:
-      sink.packs_ = rounded || (IsBlocked(stored.dtype) && MayPack(p) && !options.writable);
+      if (rounded) sink.packed_ = sink.rounded_ == 8 ? DType::kQ8 : DType::kQ4;
+      if (IsBlocked(stored.dtype) && MayPack(p) && !options.writable) sink.packed_ = DType::kQ8;
       break;
   }
-  // A row that is to be rounded must be whole: what comes by columns is gathered first.
-  if (sink.packs_ && !sink.transposes_) {
-    SOTTO_ASSIGN_OR_RETURN(sink.packer_, Q8Packer::Create(p.shape[0], p.shape[1]));
+  // A row that is to be rounded must be whole and in its scale: what comes by columns, or is
+  // rounded in another way, is gathered first.
+  const bool by_rows = !sink.transposes_;
+  if (by_rows && sink.packed_ == DType::kQ8 && sink.rounded_ != 4) {
+    SOTTO_ASSIGN_OR_RETURN(sink.eight_, Q8Packer::Create(p.shape[0], p.shape[1]));
+  } else if (by_rows && sink.packed_ == DType::kQ4 && sink.rounded_ != 8) {
+    SOTTO_ASSIGN_OR_RETURN(sink.four_, Q4Packer::Create(p.shape[0], p.shape[1]));
   } else {
     SOTTO_ASSIGN_OR_RETURN(sink.plain_, Tensor::Allocate(p.shape));
   }
@@ -80,7 +100,8 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
 }
 
 void ParameterSink::Place(int64_t row, const float* values) {
-  if (packer_) return packer_->SetRow(row, values);
+  if (eight_) return eight_->SetRow(row, values);
+  if (four_) return four_->SetRow(row, values);
   if (!transposes_) {
     std::copy_n(values, columns_, plain_.f32() + row * columns_);
     return;
@@ -92,13 +113,23 @@ Status ParameterSink::Add(const char* bytes, int64_t count) {
   if (count > rows_ - next_) return Internal("a tensor got more rows than it has");
   for (; count > 0; --count, ++next_, bytes += row_bytes_) {
     const int64_t row = form_.to_row.empty() ? next_ : form_.to_row[static_cast<size_t>(next_)];
-    if (wants_scales_) {
+    if (rounded_ == 8) {
       const auto* rounded = reinterpret_cast<const int8_t*>(bytes);
-      if (packer_) {
-        SOTTO_RETURN_IF_ERROR(packer_->SetRounded(row, rounded));
+      if (eight_) {
+        SOTTO_RETURN_IF_ERROR(eight_->SetRounded(row, rounded));
         continue;
       }
       std::copy_n(rounded, columns_, row_.begin());
+    } else if (rounded_ == 4) {
+      const auto* rounded = reinterpret_cast<const uint8_t*>(bytes);
+      if (four_) {
+        four_->SetRounded(row, rounded);
+        continue;
+      }
+      for (int64_t c = 0; c < columns_; ++c) {
+        const int value = rounded[c / 2] >> (c % 2 * 4) & 15;
+        row_[static_cast<size_t>(c)] = static_cast<float>(value - kQ4Offset);
+      }
     } else {
       DecodeRow(dtype_, bytes, columns_, row_.data());
       if (form_.undo != nullptr) std::transform(row_.begin(), row_.end(), row_.begin(), form_.undo);
@@ -108,21 +139,36 @@ Status ParameterSink::Add(const char* bytes, int64_t count) {
   return OkStatus();
 }
 
-void ParameterSink::SetScales(const float* scales) { scales_.assign(scales, scales + rows_); }
+float ParameterSink::Scale(int64_t row, int64_t column) const {
+  if (rounded_ == 8) {
+    float scale;
+    std::memcpy(&scale, scales_.data() + row * 4, 4);
+    return scale;
+  }
+  uint16_t scale;
+  std::memcpy(&scale, scales_.data() + (row * columns_ + column) / kQ4Group * 2, 2);
+  return BF16ToF32(scale);
+}
 
 Result<Tensor> ParameterSink::Finish() {
   if (!whole()) return Internal("a tensor got fewer rows than it has");
-  for (size_t r = 0; r < scales_.size(); ++r) {
-    const auto row = static_cast<int64_t>(r);
-    if (packer_) {
-      packer_->SetScale(row, scales_[r]);
+  for (int64_t row = 0; wants_scales() && row < rows_; ++row) {
+    if (eight_) {
+      eight_->SetScale(row, Scale(row, 0));
+    } else if (four_) {
+      std::vector<uint16_t> scales(static_cast<size_t>(columns_ / kQ4Group));
+      std::memcpy(scales.data(), scales_.data() + row * columns_ / kQ4Group * 2, scales.size() * 2);
+      four_->SetScales(row, scales.data());
     } else {
       float* values = plain_.f32() + row * columns_;
-      for (int64_t c = 0; c < columns_; ++c) values[c] *= scales_[r];
+      for (int64_t c = 0; c < columns_; ++c) values[c] *= Scale(row, c);
     }
   }
-  if (packer_) return packer_->packed();
-  return packs_ ? PackQ8(plain_) : Result<Tensor>(plain_);
+  if (eight_) return eight_->packed();
+  if (four_) return four_->packed();
+  if (packed_ == DType::kQ8) return PackQ8(plain_);
+  if (packed_ == DType::kQ4) return PackQ4(plain_);
+  return plain_;
 }
 
 }  // namespace sotto

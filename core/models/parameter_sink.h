@@ -15,7 +15,7 @@
 
 namespace sotto {
 
-// Whether a matrix is worth packing to 8 bits.
+// Whether a matrix is worth packing to 8 or 4 bits.
 bool MayPack(const Parameter& parameter);
 
 class ParameterSink {
@@ -30,27 +30,36 @@ class ParameterSink {
   // The next `count` rows.
   Status Add(const char* bytes, int64_t count);
 
-  // Whether the values are rounded ones, of which the scales are a tensor beside: F32 [rows()].
-  bool wants_scales() const { return wants_scales_; }
-  void SetScales(const float* scales);
+  // Whether the values are rounded ones, of which the scales are a tensor beside, and which: F32
+  // [rows()] or BF16 [rows(), groups].
+  bool wants_scales() const { return rounded_ != 0; }
+  DType scales_dtype() const { return rounded_ == 8 ? DType::kF32 : DType::kBF16; }
+  Shape scales_shape() const {
+    return rounded_ == 8 ? Shape({rows_}) : Shape({rows_, columns_ / kQ4Group});
+  }
+  void SetScales(std::string_view bytes) { scales_.assign(bytes.begin(), bytes.end()); }
 
   // Whether all is there, and then the parameter.
-  bool whole() const { return next_ == rows_ && (!wants_scales_ || !scales_.empty()); }
+  bool whole() const { return next_ == rows_ && (!wants_scales() || !scales_.empty()); }
   Result<Tensor> Finish();
 
  private:
   explicit ParameterSink(const Parameter& p) : shape_(p.shape) {}
   void Place(int64_t row, const float* values);
+  float Scale(int64_t row, int64_t column) const;
 
   Shape shape_;  // of the parameter
   DType dtype_ = DType::kF32;
   StoredForm form_;
   int64_t rows_ = 0, columns_ = 0, row_bytes_ = 0, next_ = 0;
-  bool transposes_ = false, packs_ = false, wants_scales_ = false;
+  bool transposes_ = false;
+  int rounded_ = 0;             // 8 or 4 where stored values are rounded to so many bits
+  DType packed_ = DType::kF32;  // kQ8 or kQ4 where the parameter is to be packed
   std::vector<float> row_;
-  Tensor plain_;                    // f32, of the parameter's shape
-  std::optional<Q8Packer> packer_;  // in its place
-  std::vector<float> scales_;
+  Tensor plain_;                   // f32, of the parameter's shape
+  std::optional<Q8Packer> eight_;  // in its place
+  std::optional<Q4Packer> four_;
+  std::vector<char> scales_;
 };
 
 }  // namespace sotto

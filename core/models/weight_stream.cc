@@ -37,6 +37,15 @@ std::string StoredName(const Model& model, const std::string& name,
   return {};
 }
 
+Status CheckScales(const ParameterSink& sink, std::string_view name, const TensorInfo* scales) {
+  if (scales != nullptr && scales->dtype == sink.scales_dtype() &&
+      scales->shape == sink.scales_shape()) {
+    return OkStatus();
+  }
+  return InvalidFile(StrCat("tensor '", name, "' needs '", name, kScale, "' ",
+                            DTypeName(sink.scales_dtype()), " ", sink.scales_shape().ToString()));
+}
+
 // One parameter from memory, in the layout asked for.
 Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, TensorSource& source,
                              const LoadOptions& options) {
@@ -44,16 +53,18 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
   const bool as_it_is = info.dtype == DType::kF32 && info.shape == p.shape &&
                         info.form.to_row.empty() && info.form.undo == nullptr &&
                         (!p.stored_transposed || info.form.upright);
-  if (as_it_is && !options.writable && !(options.format == WeightFormat::kQ8 && MayPack(p))) {
+  const bool packs = options.format == WeightFormat::kQ8 || options.format == WeightFormat::kQ4;
+  if (as_it_is && !options.writable && !(packs && MayPack(p))) {
     return source.Take(stored);
   }
   SOTTO_ASSIGN_OR_RETURN(ParameterSink sink, ParameterSink::Create(p, info, options));
   SOTTO_ASSIGN_OR_RETURN(const std::string_view bytes, source.TakeBytes(stored));
   SOTTO_RETURN_IF_ERROR(sink.Add(bytes.data(), sink.rows()));
   if (sink.wants_scales()) {
-    SOTTO_ASSIGN_OR_RETURN(const Tensor scales,
-                           source.TakeF32(StrCat(stored, kScale), Shape({sink.rows()})));
-    sink.SetScales(scales.f32());
+    const std::string name = StrCat(stored, kScale);
+    SOTTO_RETURN_IF_ERROR(CheckScales(sink, stored, source.Find(name)));
+    SOTTO_ASSIGN_OR_RETURN(const std::string_view scales, source.TakeBytes(name));
+    sink.SetScales(scales);
   }
   return sink.Finish();
 }
@@ -127,12 +138,9 @@ Status WeightStream::Begin(std::vector<TensorInfo> tensors) {
     if (!sink.ok()) return sink.status().In(stored);
     if (sink->wants_scales()) {
       const auto scales = places.find(StrCat(stored, kScale));
-      const Shape wanted({sink->rows()});
-      if (scales == places.end() || plans_[scales->second].info.dtype != DType::kF32 ||
-          !(plans_[scales->second].info.shape == wanted)) {
-        return InvalidFile(
-            StrCat("tensor '", stored, "' needs '", stored, kScale, "' F32 ", wanted.ToString()));
-      }
+      const bool there = scales != places.end();
+      SOTTO_RETURN_IF_ERROR(
+          CheckScales(*sink, stored, there ? &plans_[scales->second].info : nullptr));
       plans_[scales->second].scales_of = sinks_.size();
     }
     plan.sink = sinks_.size();
@@ -154,9 +162,7 @@ Status WeightStream::Give(const Plan& plan, std::string_view bytes) {
     ParameterSink& sink = *sinks_[plan.sink];
     return sink.Add(bytes.data(), static_cast<int64_t>(bytes.size()) / sink.row_bytes());
   }
-  std::vector<float> scales(bytes.size() / sizeof(float));
-  std::memcpy(scales.data(), bytes.data(), bytes.size());
-  sinks_[plan.scales_of]->SetScales(scales.data());
+  sinks_[plan.scales_of]->SetScales(bytes);
   return OkStatus();
 }
 

@@ -310,8 +310,8 @@ Result<Recipe> ParseRecipe(const Json& json) {
   SOTTO_RETURN_IF_ERROR(ReadTraining(m.Get("training"), recipe));
   const Json& export_json = m.Get("export");
   Members exported(export_json, "export");
-  const std::vector<std::string> dtypes = {"f32", "f16", "q8"};
-  recipe.export_dtype = dtypes[exported.Choice("dtype", {"f32", "f16", "q8"})];
+  const std::vector<std::string> dtypes = {"f32", "f16", "q8", "q4"};
+  recipe.export_dtype = dtypes[exported.Choice("dtype", {"f32", "f16", "q8", "q4"})];
   SOTTO_RETURN_IF_ERROR(exported.Finish());
   if (recipe.task == TrainTask::kClassification && recipe.labels.size() < 2) {
     m.Fail(InvalidArgument("classification needs 'labels' with at least two names"));

@@ -53,7 +53,7 @@ struct Recipe {
   int64_t validation_batches = 0;  // at most; 0: all
   int64_t eval_every = 0, checkpoint_every = 0, log_every = 20;
   std::vector<PhaseSpec> phases;
-  std::string export_dtype = "f32";  // "f32", "f16", "q8"
+  std::string export_dtype = "f32";  // "f32", "f16", "q8", "q4"
 };
 
 Result<Recipe> ParseRecipe(const Json& json);

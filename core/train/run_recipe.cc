@@ -397,9 +397,7 @@ Status TrimCurve(const std::string& path, int64_t step) {
 
 Status Export(const Model& model, const Recipe& recipe, const std::string& out_dir,
               const Tokenizer& tokenizer) {
-  const SaveFormat format = recipe.export_dtype == "q8"    ? SaveFormat::kQ8
-                            : recipe.export_dtype == "f16" ? SaveFormat::kF16
-                                                           : SaveFormat::kF32;
+  const SaveFormat format = SaveFormatByName(recipe.export_dtype).value_or(SaveFormat::kF32);
   SOTTO_ASSIGN_OR_RETURN(const auto tensors, ExportWeights(model, format));
   SOTTO_RETURN_IF_ERROR(
       WriteSafetensorsFile(out_dir + "/model.safetensors", tensors, {{"format", "pt"}}));
@@ -590,7 +588,7 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   SOTTO_ASSIGN_OR_RETURN(const Json config, Json::Parse(files.config));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(config));
   LoadOptions load;
-  load.format = options.quantized ? WeightFormat::kQ8 : WeightFormat::kAsStored;
+  load.format = options.format;
   SOTTO_RETURN_IF_ERROR(LoadWeights(*model, files.tensors, load));
   SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer));
   SOTTO_RETURN_IF_ERROR(maker.Tokenize(part));

@@ -8,6 +8,7 @@
 
 #include "core/base/json.h"
 #include "core/base/parallel.h"
+#include "core/models/model.h"
 #include "core/train/metrics.h"
 
 namespace sotto {
@@ -25,7 +26,7 @@ Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, 
 struct EvalOptions {
   std::string
       split;  // "train", "validation", "test"; empty: test, or validation where there is no test
-  bool quantized = false;  // run the weights in 8 bits
+  WeightFormat format = WeightFormat::kAsStored;  // how the weights compute
 };
 struct EvalResult {
   Json metrics;
