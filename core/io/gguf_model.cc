@@ -10,6 +10,7 @@
 
 #include "core/base/json.h"
 #include "core/base/utf8.h"
+#include "core/io/gguf_tokenizer.h"
 
 namespace sotto {
 namespace {
@@ -703,6 +704,7 @@ Status DescribeTokens(const GgufMetadata& metadata, int64_t vocab, std::vector<J
   if (!IsValidUtf8(chat)) return InvalidFile("'tokenizer.chat_template' is not UTF-8");
   if (!chat.empty()) config.emplace_back("chat_template", Json::String(chat));
   files.tokenizer_config = Json::Object(std::move(config)).Dump();
+  SOTTO_ASSIGN_OR_RETURN(files.tokenizer, GgufTokenizerJson(metadata));
   return OkStatus();
 }
 

@@ -260,6 +260,46 @@ Result<MergeTable> ParseMerges(const Json& spec, const Vocabulary& vocabulary,
   return table;
 }
 
+// SentencePiece's BPE has scores, by id, in the place of merges: every way to make a known token of
+// two is a merge, and the best score goes first, whichever way.
+Result<MergeTable> MergesByScore(const Json& spec, const Vocabulary& vocabulary) {
+  const std::vector<Json>& items = spec.items();
+  if (!spec.is_array() || static_cast<int64_t>(items.size()) < vocabulary.limit()) {
+    return InvalidFile("'scores' must be an array of one number for each token");
+  }
+  std::vector<double> scores;
+  for (const Json& item : items) {
+    if (!item.is_number()) return InvalidFile("'scores' must be an array of numbers");
+    scores.push_back(item.as_number());
+  }
+  std::vector<double> order = scores;
+  std::sort(order.begin(), order.end(), std::greater<>());
+  order.erase(std::unique(order.begin(), order.end()), order.end());
+  struct Found {
+    int32_t left, right;
+    MergeTable::Merge merge;
+  };
+  std::vector<Found> found;
+  constexpr size_t kMaxBytes = 1024;  // longer tokens are not made by merging
+  for (int32_t id = 0; id < vocabulary.limit(); ++id) {
+    const std::string_view token = vocabulary.TokenOf(id);
+    if (token.size() > kMaxBytes || vocabulary.IdOf(token) != id) continue;
+    const auto rank =
+        static_cast<uint32_t>(std::lower_bound(order.begin(), order.end(),
+                                               scores[static_cast<size_t>(id)], std::greater<>()) -
+                              order.begin());
+    for (size_t at = 1; at < token.size(); ++at) {
+      if ((static_cast<uint8_t>(token[at]) & 0xC0) == 0x80) continue;
+      const int32_t left = vocabulary.IdOf(token.substr(0, at));
+      const int32_t right = left < 0 ? -1 : vocabulary.IdOf(token.substr(at));
+      if (right >= 0) found.push_back({left, right, {rank, id}});
+    }
+  }
+  MergeTable table(found.size());
+  for (const Found& f : found) table.Insert(f.left, f.right, f.merge);
+  return table;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<TokenModel>> MakeBpe(const Json& spec, bool to_bytes) {
@@ -281,7 +321,9 @@ Result<std::unique_ptr<TokenModel>> MakeBpe(const Json& spec, bool to_bytes) {
     }
   }
   SOTTO_ASSIGN_OR_RETURN(MergeTable merges,
-                         ParseMerges(spec["merges"], vocabulary, options.prefix));
+                         spec.has("scores")
+                             ? MergesByScore(spec["scores"], vocabulary)
+                             : ParseMerges(spec["merges"], vocabulary, options.prefix));
   return std::unique_ptr<TokenModel>(
       std::make_unique<Bpe>(std::move(vocabulary), std::move(merges), std::move(options)));
 }

@@ -30,6 +30,7 @@ Result<std::unique_ptr<TokenModel>> MakeTokenModel(const Json& spec, bool to_byt
     }
   }
   if (type == "BPE") return MakeBpe(spec, to_bytes);
+  if (type == "RWKV" && to_bytes) return MakeRwkv(spec);
   if (to_bytes) return Unsupported(StrCat("the pre-tokenizer ByteLevel with the model ", type));
   if (type == "WordPiece") return MakeWordPiece(spec);
   if (type == "Unigram") return MakeUnigram(spec);

@@ -55,6 +55,7 @@ Result<std::unique_ptr<TokenModel>> MakeWordPiece(const Json& spec);
 Result<std::unique_ptr<TokenModel>> MakeBpe(const Json& spec, bool to_bytes);
 Result<std::unique_ptr<TokenModel>> MakeUnigram(const Json& spec);
 Result<std::unique_ptr<TokenModel>> MakeWordLevel(const Json& spec);
+Result<std::unique_ptr<TokenModel>> MakeRwkv(const Json& spec);
 
 }  // namespace sotto
 

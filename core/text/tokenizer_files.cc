@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/json.h"
+#include "core/text/ggml_tokenizer.h"
 #include "core/text/sentencepiece.h"
 #include "core/text/split_pattern.h"
 #include "core/text/tokenizer_json.h"
@@ -760,9 +761,17 @@ Result<Json> ParseVocab(std::string_view text) {
   return vocab;
 }
 
+// What core/io/gguf_tokenizer.h writes begins so.
+bool IsGgml(std::string_view tokenizer) { return tokenizer.starts_with("{\"ggml\":"); }
+
 }  // namespace
 
 Result<std::string> TokenizerJsonOf(const TokenizerFiles& files) {
+  if (IsGgml(files.tokenizer)) {
+    SOTTO_ASSIGN_OR_RETURN(const Json root, ParseObject(files.tokenizer, "the GGUF tokenizer"));
+    SOTTO_ASSIGN_OR_RETURN(const Json made, GgmlTokenizer(root["ggml"]));
+    return made.Dump();
+  }
   if (!files.tokenizer.empty()) return std::string(files.tokenizer);
   if (files.sentencepiece.empty() && files.vocab.empty()) {
     return NotFound(
@@ -816,7 +825,7 @@ Result<std::string> TokenizerJsonOf(const TokenizerFiles& files) {
 }
 
 Result<Tokenizer> OpenTokenizer(const TokenizerFiles& files) {
-  if (!files.tokenizer.empty()) {
+  if (!files.tokenizer.empty() && !IsGgml(files.tokenizer)) {
     return Tokenizer::FromJson(files.tokenizer, files.config, files.special_tokens_map);
   }
   SOTTO_ASSIGN_OR_RETURN(const std::string json, TokenizerJsonOf(files));

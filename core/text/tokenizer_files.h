@@ -15,8 +15,8 @@ namespace sotto {
 
 // Each is empty where there is no such file.
 struct TokenizerFiles {
-  std::string_view tokenizer;           // tokenizer.json
-  std::string_view config;              // tokenizer_config.json
+  std::string_view tokenizer;  // tokenizer.json, or a GGUF file's (core/io/gguf_tokenizer.h)
+  std::string_view config;     // tokenizer_config.json
   std::string_view special_tokens_map;  // special_tokens_map.json
   std::string_view added_tokens;        // added_tokens.json
   std::string_view sentencepiece;       // spiece.model, sentencepiece.bpe.model, source.spm, ...
