@@ -208,6 +208,7 @@ struct Step {
   std::string code, message;
   int token = -1;
   std::string text;
+  std::string score;  // JSON, where log-probabilities were asked for
   bool done = false;
   std::string finish_reason;
 };
@@ -224,8 +225,15 @@ class BoundGeneration {
       const auto [code, message] = FailureOf(step.status());
       return {code, message};
     }
-    return {"", "", step->token, std::move(step->text), step->done, std::move(step->finish_reason)};
+    const bool scored = step->score.has_value();
+    return {.token = step->token,
+            .text = std::move(step->text),
+            .score = scored ? pipeline_->TokenJson(step->token, *step->score).Dump() : "",
+            .done = step->done,
+            .finish_reason = std::move(step->finish_reason)};
   }
+  // What a finished one made, as JSON.
+  std::string Texts() const { return pipeline_->GeneratedJson(*generation_, "").Dump(); }
   double PromptTokens() const { return static_cast<double>(generation_->prompt_tokens()); }
 
  private:
@@ -372,12 +380,14 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .field("message", &Step::message)
       .field("token", &Step::token)
       .field("text", &Step::text)
+      .field("score", &Step::score)
       .field("done", &Step::done)
       .field("finishReason", &Step::finish_reason);
   class_<BoundGeneration>("Generation")
       .smart_ptr<std::shared_ptr<BoundGeneration>>("SharedGeneration")
       .function("next", &BoundGeneration::Next)
-      .function("promptTokens", &BoundGeneration::PromptTokens);
+      .function("promptTokens", &BoundGeneration::PromptTokens)
+      .function("texts", &BoundGeneration::Texts);
   value_object<Started>("Started")
       .field("code", &Started::code)
       .field("message", &Started::message)

@@ -56,6 +56,7 @@ export type Step = {
   message: EmbindString,
   token: number,
   text: EmbindString,
+  score: EmbindString,
   done: boolean,
   finishReason: EmbindString
 };
@@ -63,6 +64,7 @@ export type Step = {
 export interface Generation extends ClassHandle {
   next(): Step;
   promptTokens(): number;
+  texts(): string;
 }
 
 export type Started = {

@@ -23,7 +23,7 @@ export type { EngineOptions } from './engine.ts';
 export type { HubOptions, ModelSource } from './origins.ts';
 export type { CallOptions } from './protocol.ts';
 export type { CacheMode, ProgressEvent, StoreOptions } from './store.ts';
-export type { Generated, TokenChunk, TokenStream } from './stream.ts';
+export type { Generated, GeneratedText, ScoredToken, TokenChunk, TokenStream } from './stream.ts';
 export type {
   Classification,
   ClassifyOptions,
@@ -33,13 +33,15 @@ export type {
   FilledMask,
   FillMaskOptions,
   FillMaskPipeline,
-  GeneratedText,
   GenerateOptions,
   ModelInfo,
   Pipeline,
   Pipelines,
+  Streaming,
   TaskName,
+  Text2TextGenerationPipeline,
   TextClassificationPipeline,
+  TextGenerationOptions,
   TextGenerationPipeline,
   TextPair,
 } from './tasks.ts';

@@ -3,7 +3,7 @@
 import { asSottoError, SottoError } from './error.ts';
 import type { Location } from './origins.ts';
 import type { CacheMode, ProgressEvent } from './store.ts';
-import type { Generated, TokenChunk } from './stream.ts';
+import type { Generated, GeneratedText, TokenChunk } from './stream.ts';
 import type { Choice, Variant } from './variants.ts';
 
 /** What every call takes. */
@@ -70,10 +70,10 @@ export interface Calls {
     result: { dims: number[]; data: Float32Array<ArrayBuffer> }[];
     notice: never;
   };
-  /** Sends one notice a token, and waits when it is `credit` tokens ahead of its reader. */
+  /** Sends one notice a token (of a single text), and waits when it is `credit` tokens ahead of its reader. */
   generate: {
     params: { handle: Handle; prompt: string; options: JsonOptions; credit: number };
-    result: Pick<Generated, 'prompt_tokens' | 'finish_reason'>;
+    result: Pick<Generated, 'prompt_tokens' | 'finish_reason'> & { texts: GeneratedText[] };
     notice: TokenChunk;
   };
   encode: {

@@ -1,7 +1,25 @@
 // A text that is being written, as the page reads it.
 
-/** One token of a generation. */
-export interface TokenChunk {
+/** A token with its log-probability: natural, as the model gives it before any option changes it. */
+export interface ScoredToken {
+  /** Its id. */
+  token: number;
+  /** As it is spelled in the vocabulary. */
+  token_str: string;
+  logprob: number;
+  /** The likeliest tokens at its place, with `top_logprobs`. */
+  top_logprobs?: Omit<ScoredToken, 'top_logprobs'>[];
+}
+
+/** One generated text. */
+export interface GeneratedText {
+  generated_text: string;
+  /** Its tokens, with `output_logprobs`. */
+  tokens?: ScoredToken[];
+}
+
+/** One token of a generation; with `output_logprobs` also `token_str`, `logprob` and `top_logprobs`. */
+export interface TokenChunk extends Partial<ScoredToken> {
   /** What it adds to the text; empty while a character is incomplete or a stop text may be under way. */
   text: string;
   /** Its id. */

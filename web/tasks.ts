@@ -2,8 +2,8 @@
 // The tasks: what goes in, what comes out, shaped as Hugging Face's pipelines, and how each becomes calls to the worker.
 import type { Engine } from './engine.ts';
 import { SottoError } from './error.ts';
-import type { CallOptions, Handle, JsonOptions, ModelFacts } from './protocol.ts';
-import { streamCredit, streamTokens, type TokenStream } from './stream.ts';
+import type { Calling, CallOptions, Handle, JsonOptions, ModelFacts } from './protocol.ts';
+import { type GeneratedText, streamCredit, streamTokens, type TokenStream } from './stream.ts';
 import { type TokenizerCalls, tokenizerCalls } from './tokenizer.ts';
 import type { Variant } from './variants.ts';
 
@@ -12,6 +12,7 @@ export type TaskName =
   | 'text-classification'
   | 'sentiment-analysis'
   | 'text-generation'
+  | 'text2text-generation'
   | 'fill-mask'
   | 'feature-extraction';
 
@@ -72,35 +73,90 @@ export interface Features {
   data: Float32Array<ArrayBuffer>;
 }
 
-/** Options of a text generation, by Hugging Face's names; the model's generation_config.json has the defaults. */
+/**
+ * Options of every generation, by Hugging Face's names; the model's generation_config.json has the defaults. They work as
+ * in its `generate`, in the same order. `null` takes a default of the model away.
+ */
 export interface GenerateOptions extends CallOptions {
   /** At most so many tokens (default 256). */
   max_new_tokens?: number;
+  /** At most so many tokens with the prompt (of an encoder-decoder: with the token that its decoder begins with). */
+  max_length?: number;
+  /** No end before so many tokens. */
+  min_new_tokens?: number;
+  /** No end before so many tokens with the prompt. */
+  min_length?: number;
   /** Draw at random (`true`), or take the likeliest token each time (`false`, the default). */
   do_sample?: boolean;
   /** Above 1 flattens the distribution, below 1 sharpens it. */
   temperature?: number;
-  /** Keep the k likeliest tokens (default 50); 0: all. */
-  top_k?: number;
+  /** Keep the k likeliest tokens (default 50); 0 or `null`: all. */
+  top_k?: number | null;
   /** Keep the likeliest tokens that together reach this probability. */
   top_p?: number;
   /** Keep the tokens that are at least so many times as likely as the likeliest. */
   min_p?: number;
-  /** Above 1 discourages tokens that were seen before. */
-  repetition_penalty?: number;
+  /** Keep the most typical tokens that together reach this probability. */
+  typical_p?: number;
+  /** Keep the tokens that are at least so likely. */
+  epsilon_cutoff?: number;
+  /** The same, less strict where the model is unsure. */
+  eta_cutoff?: number;
   /** The same seed draws the same text. Left out: a new one for each call. */
   seed?: number;
-  /** Texts that end the generation; they are not part of the result. */
-  stop?: string | readonly string[];
+  /** Above 1: follow so many texts side by side and give the likeliest as a whole (beam search). */
+  num_beams?: number;
+  /** A finished beam's score is divided by its length to this power: above 0 favours long texts (default 1). */
+  length_penalty?: number;
+  /**
+   * When beams stop: once there are `num_beams` finished texts (`true`), once a better one is unlikely (`false`, the
+   * default), or once there can be none (`'never'`).
+   */
+  early_stopping?: boolean | 'never';
+  /** How many texts to give: drawn with `do_sample`, or the best of `num_beams`. */
+  num_return_sequences?: number;
+  /** Above 1 discourages tokens that were seen before. */
+  repetition_penalty?: number;
+  /** Above 1 favours tokens of the input. */
+  encoder_repetition_penalty?: number;
+  /** No sequence of so many tokens comes twice. */
+  no_repeat_ngram_size?: number;
+  /** No sequence of so many tokens of the input comes. */
+  encoder_no_repeat_ngram_size?: number;
+  /** Sequences of tokens that never come. */
+  bad_words_ids?: readonly (readonly number[])[];
+  /** What is added to the score of a sequence's last token where the rest of it has come. */
+  sequence_bias?: readonly (readonly [ids: readonly number[], bias: number])[];
+  /** Tokens that never come. */
+  suppress_tokens?: readonly number[] | null;
+  /** Tokens that do not come first. */
+  begin_suppress_tokens?: readonly number[] | null;
+  /** The first token after a decoder's start, as the language of a translation. */
+  forced_bos_token_id?: number | null;
+  /** The token that comes last where `max_length` is reached. */
+  forced_eos_token_id?: number | readonly number[] | null;
+  /** From a number of new tokens on, the end becomes likelier by a factor with each token. */
+  exponential_decay_length_penalty?: readonly [first: number, factor: number] | null;
+  /** Whether scores become log-probabilities again after all other options (matters for beams). */
+  renormalize_logits?: boolean;
+  /** Whether scores that are no numbers are made harmless. */
+  remove_invalid_values?: boolean;
   /** Tokens that end the generation. Default: the model's own. */
-  eos_token_id?: number | readonly number[];
-  /** Whether `generated_text` begins with the prompt (default), as Hugging Face's does. Streams never do. */
-  return_full_text?: boolean;
+  eos_token_id?: number | readonly number[] | null;
+  /** The token that the decoder of an encoder-decoder begins with. Default: the model's own. */
+  decoder_start_token_id?: number;
+  /** Texts that end the generation; they are not part of the result. For one text without beams. */
+  stop?: string | readonly string[];
+  /** Whether to tell the log-probability of each token, as the model gives it before any option changes it. */
+  output_logprobs?: boolean;
+  /** And those of so many of the likeliest tokens at its place. Not for beams. */
+  top_logprobs?: number;
 }
 
-/** One generated text. */
-export interface GeneratedText {
-  generated_text: string;
+/** Options of a text generation. */
+export interface TextGenerationOptions extends GenerateOptions {
+  /** Whether `generated_text` begins with the prompt (default), as Hugging Face's does. Streams never do. */
+  return_full_text?: boolean;
 }
 
 /** What a loaded model tells of itself. */
@@ -150,12 +206,26 @@ export interface FeatureExtractionPipeline extends Pipeline {
   (texts: readonly string[], options?: FeatureOptions): Promise<Features[]>;
 }
 
+/** What the generating pipelines share. */
+export interface Streaming {
+  /**
+   * Gives each token as soon as it is there, of one text: `num_beams` and `num_return_sequences` are 1 whatever the model
+   * says, and other values are errors.
+   */
+  stream(text: string, options?: GenerateOptions): TokenStream;
+}
+
 /** Continues texts. */
-export interface TextGenerationPipeline extends Pipeline {
-  (prompt: string, options?: GenerateOptions): Promise<GeneratedText[]>;
-  (prompts: readonly string[], options?: GenerateOptions): Promise<GeneratedText[][]>;
-  /** Continues a text and gives each token as soon as it is there. */
-  stream(prompt: string, options?: Omit<GenerateOptions, 'return_full_text'>): TokenStream;
+export interface TextGenerationPipeline extends Pipeline, Streaming {
+  (prompt: string, options?: TextGenerationOptions): Promise<GeneratedText[]>;
+  (prompts: readonly string[], options?: TextGenerationOptions): Promise<GeneratedText[][]>;
+}
+
+/** Turns texts into texts: an encoder-decoder that translates, summarizes, answers. */
+export interface Text2TextGenerationPipeline extends Pipeline, Streaming {
+  (text: string, options?: GenerateOptions): Promise<GeneratedText[]>;
+  /** One answer for each text; with `num_return_sequences` above 1 a list for each. */
+  (texts: readonly string[], options?: GenerateOptions): Promise<GeneratedText[] | GeneratedText[][]>;
 }
 
 /** The pipeline of each task. */
@@ -163,6 +233,7 @@ export interface Pipelines {
   'text-classification': TextClassificationPipeline;
   'sentiment-analysis': TextClassificationPipeline;
   'text-generation': TextGenerationPipeline;
+  'text2text-generation': Text2TextGenerationPipeline;
   'fill-mask': FillMaskPipeline;
   'feature-extraction': FeatureExtractionPipeline;
 }
@@ -232,34 +303,75 @@ const featureExtraction: Task<unknown> = {
 /** One that no other call has. */
 const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
+/** The calls of a generating task: each text's answers, and a stream of one. */
+function generating({ engine, handle, lifetime }: Running) {
+  const start = (
+    text: string,
+    options: GenerateOptions,
+    credit: number,
+    calling: Omit<Calling<'generate'>, 'signals'>,
+    signal?: AbortSignal,
+  ) => {
+    const params = { handle, prompt: text, options: { seed: newSeed(), ...settings(options) }, credit };
+    return engine.client.call('generate', params, { ...calling, signals: [lifetime, options.signal, signal] });
+  };
+  const stream = (text: string, options: GenerateOptions = {}): TokenStream => {
+    if ((options.num_beams ?? 1) !== 1 || (options.num_return_sequences ?? 1) !== 1) {
+      throw new SottoError(
+        'invalid-argument',
+        'A stream is of one text: num_beams and num_return_sequences must be 1.',
+      );
+    }
+    let id = 0;
+    return streamTokens({
+      run: (notice, signal) => {
+        const begun = (number: number) => {
+          id = number;
+        };
+        const single = { num_beams: 1, num_return_sequences: 1 };
+        return start(text, { ...options, ...single }, streamCredit, { notice, begun }, signal);
+      },
+      credit: () => engine.client.credit(id, 1),
+    });
+  };
+  const generate = async (text: string, options: GenerateOptions): Promise<GeneratedText[]> =>
+    (await start(text, options, Number.MAX_SAFE_INTEGER, {})).texts;
+  /** One after the other. */
+  const generateAll = async (texts: readonly string[], options: GenerateOptions): Promise<GeneratedText[][]> => {
+    const results: GeneratedText[][] = [];
+    for (const text of texts) results.push(await generate(text, options));
+    return results;
+  };
+  return { stream, generateAll };
+}
+
 const textGeneration: Task<unknown> = {
   name: 'text-generation',
-  make({ engine, handle, lifetime }) {
-    const stream = (prompt: string, options: GenerateOptions = {}): TokenStream => {
-      const { return_full_text: _, ...rest } = settings(options);
-      const params = { handle, prompt, options: { seed: newSeed(), ...rest }, credit: streamCredit };
-      let id = 0;
-      return streamTokens({
-        run: (notice, signal) =>
-          engine.client.call('generate', params, {
-            signals: [lifetime, options.signal, signal],
-            notice,
-            begun: (number) => {
-              id = number;
-            },
-          }),
-        credit: () => engine.client.credit(id, 1),
-      });
+  make(running) {
+    const { stream, generateAll } = generating(running);
+    const call = async (input: string | readonly string[], options: TextGenerationOptions = {}) => {
+      const { return_full_text = true, ...rest } = options;
+      const prompts = isList(input) ? input : [input];
+      const results = await generateAll(prompts, rest);
+      if (return_full_text) {
+        for (const [i, texts] of results.entries()) {
+          for (const text of texts) text.generated_text = prompts[i] + text.generated_text;
+        }
+      }
+      return isList(input) ? results : results[0];
     };
-    const generate = async (prompt: string, options: GenerateOptions): Promise<GeneratedText[]> => {
-      const { text } = await stream(prompt, options).result();
-      return [{ generated_text: (options.return_full_text ?? true) ? prompt + text : text }];
-    };
+    return Object.assign(call, { stream });
+  },
+};
+
+const text2textGeneration: Task<unknown> = {
+  name: 'text2text-generation',
+  make(running) {
+    const { stream, generateAll } = generating(running);
     const call = async (input: string | readonly string[], options: GenerateOptions = {}) => {
-      if (!isList(input)) return generate(input, options);
-      const results: GeneratedText[][] = [];
-      for (const prompt of input) results.push(await generate(prompt, options));
-      return results;
+      const results = await generateAll(isList(input) ? input : [input], options);
+      if (!isList(input)) return results[0];
+      return results.every(({ length }) => length === 1) ? results.flat() : results;
     };
     return Object.assign(call, { stream });
   },
@@ -272,6 +384,7 @@ const tasks: { [T in TaskName]: Task<unknown> } = {
   'fill-mask': fillMask,
   'feature-extraction': featureExtraction,
   'text-generation': textGeneration,
+  'text2text-generation': text2textGeneration,
 };
 
 /** The task's own name. */

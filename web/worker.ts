@@ -14,7 +14,7 @@ import {
   serve,
 } from './protocol.ts';
 import { Loader, type ProgressEvent, type Target } from './store.ts';
-import type { Generated } from './stream.ts';
+import type { Generated, GeneratedText } from './stream.ts';
 import { chooseVariant, detectFeatures, isNode, type Variant } from './variants.ts';
 
 // Bundlers find the files by these very expressions.
@@ -367,10 +367,15 @@ const handlers: Handlers = {
           signal.throwIfAborted();
           modelOf(handle);
           const step = check(enter(() => generation.next()));
-          if (step.token < 0) continue;
-          notice({ text: String(step.text), token: step.token });
-          if (!step.done) break;
-          return { prompt_tokens, finish_reason: String(step.finishReason) as Generated['finish_reason'] };
+          if (step.token >= 0) {
+            const score = String(step.score);
+            notice({ text: String(step.text), token: step.token, ...(score === '' ? {} : JSON.parse(score)) });
+          }
+          if (step.done) {
+            const texts = JSON.parse(generation.texts()) as GeneratedText[];
+            return { prompt_tokens, finish_reason: String(step.finishReason) as Generated['finish_reason'], texts };
+          }
+          if (step.token >= 0) break;
         }
       }
     } finally {

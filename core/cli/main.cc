@@ -14,7 +14,10 @@
 #include "core/base/file.h"
 #include "core/cli/bench.h"
 #include "core/io/model_folder.h"
+#include "core/run/insides.h"
+#include "core/run/inspect.h"
 #include "core/run/pipeline.h"
+#include "core/run/token_search.h"
 #include "core/train/run_recipe.h"
 
 namespace sotto {
@@ -25,10 +28,17 @@ constexpr std::string_view kUsage =
 
   sotto tokenize --model DIR [--no-special] [--lines]   text on stdin -> {"ids", "offsets", "tokens"}; offsets are UTF-8
                                                         bytes; --lines: one JSON for each line of input
-  sotto logits   --model DIR --ids 101,7592,102         -> {"shape", "data"}
+  sotto logits   --model DIR --ids 101,7592,102         -> {"shape", "data"}, and where asked the model's insides
+                 [--decoder-ids 2,31] [--mask 1,1,0]    by Hugging Face's names, each {"shape", "data"}:
+                 [--hidden] [--attentions] [--logprobs] "hidden_states", "attentions", "logprobs" of the ids
+  sotto generate --model DIR --ids 464,1468             -> {"ids": [[...]]}: what Hugging Face's generate gives for the
+                 [--decoder-ids 2,31]                   same settings (num_beams=4, do_sample=true, ...);
+                 [--set key=value]...                   output_logprobs=true adds "logprobs", beams "sequences_scores"
+  sotto inspect  --model DIR                            -> what the model is, its tensors, and what is unsupported; a
+                                                        table on stderr
   sotto run TASK --model DIR [--set key=value]...       a text or JSON on stdin -> the task's JSON
                                                         TASK: text-classification, fill-mask, feature-extraction,
-                                                        text-generation
+                                                        text-generation, text2text-generation
   sotto train RECIPE.json --out DIR                     trains, or resumes what is in DIR
   sotto eval  RECIPE.json --model DIR [--split test] [--dtype auto|fp32|q8|q4]
                                                         -> metrics as JSON, a table on stderr
@@ -37,6 +47,9 @@ constexpr std::string_view kUsage =
 
   --threads N    threads to use (default: all)
 )";
+
+// New tokens that Hugging Face's generate gives where nobody says how many.
+constexpr int64_t kGenerateNewTokens = 20;
 
 // Set by Ctrl+C: training then saves where it is and ends.
 volatile std::sig_atomic_t interrupted = 0;
@@ -55,12 +68,14 @@ class Arguments {
         continue;
       }
       const std::string name = word.substr(2);
-      if (name == "lines" || name == "no-special") {
+      static constexpr std::string_view kFlags[] = {"attentions", "hidden", "lines", "logprobs",
+                                                    "no-special"};
+      if (std::find(std::begin(kFlags), std::end(kFlags), name) != std::end(kFlags)) {
         named_[name] = "";
         continue;
       }
-      static constexpr std::string_view kNamed[] = {"model", "ids",   "set",     "out",
-                                                    "to",    "split", "threads", "dtype"};
+      static constexpr std::string_view kNamed[] = {
+          "decoder-ids", "dtype", "ids", "mask", "model", "out", "set", "split", "threads", "to"};
       if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed))
         return Misuse(StrCat("unknown option ", word));
       if (++i == argc) return Misuse(StrCat(word, " needs a value"));
@@ -158,18 +173,24 @@ Status Tokenize(const Arguments& args) {
   return OkStatus();
 }
 
-Result<std::vector<int32_t>> ParseIds(const Arguments& args) {
-  SOTTO_ASSIGN_OR_RETURN(const std::string text, args.Need("ids"));
-  Result<Json> list = Json::Parse(StrCat("[", text, "]"));
+// A list of integers, empty where the option is not given.
+Result<std::vector<int32_t>> ParseInts(const Arguments& args, std::string_view name) {
+  if (!args.Has(name)) return std::vector<int32_t>();
+  Result<Json> list = Json::Parse(StrCat("[", args.Or(name, ""), "]"));
   if (!list.ok() || list->items().empty())
-    return args.Misuse("--ids takes token ids with commas between them");
+    return args.Misuse(StrCat("--", name, " takes integers with commas between them"));
   std::vector<int32_t> ids;
   for (const Json& id : list->items()) {
     if (!id.is_int() || id.as_int() < 0 || id.as_int() > INT32_MAX)
-      return args.Misuse(StrCat("'", id.Dump(), "' is no token id"));
+      return args.Misuse(StrCat("--", name, ": '", id.Dump(), "' is no token id"));
     ids.push_back(static_cast<int32_t>(id.as_int()));
   }
   return ids;
+}
+
+Result<std::vector<int32_t>> NeedIds(const Arguments& args) {
+  if (const auto given = args.Need("ids"); !given.ok()) return given.status();
+  return ParseInts(args, "ids");
 }
 
 // The model of a folder without its tokenizer.
@@ -182,24 +203,40 @@ Result<std::unique_ptr<Model>> OpenModel(const std::string& folder, const LoadOp
   return model;
 }
 
+Json TensorJson(const Tensor& tensor) {
+  std::vector<Json> shape, data;
+  for (int axis = 0; axis < tensor.rank(); ++axis) shape.push_back(Json::Int(tensor.dim(axis)));
+  for (const float value : tensor.floats()) data.push_back(Json::Number(value));
+  return Json::Object(
+      {{"shape", Json::Array(std::move(shape))}, {"data", Json::Array(std::move(data))}});
+}
+
 Status Logits(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
-  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ParseIds(args));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, NeedIds(args));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> decoder_ids, ParseInts(args, "decoder-ids"));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> mask, ParseInts(args, "mask"));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {}));
-  Arena arena;
   ThreadPool pool(args.Threads());
-  Context ctx(&arena, &pool);
-  ModelInput input;
-  SOTTO_ASSIGN_OR_RETURN(input.ids, Tensor::FromInts({1, static_cast<int64_t>(ids.size())}, ids));
-  const ModelOutput output = model->Forward(ctx, input);
-  if (!ctx.ok()) return ctx.status();
-  const Tensor& result = output.logits ? output.logits : output.last_hidden_state;
-  std::vector<Json> shape, data;
-  for (int axis = 0; axis < result.rank(); ++axis) shape.push_back(Json::Int(result.dim(axis)));
-  for (const float value : result.floats()) data.push_back(Json::Number(value));
-  Print(Json::Object(
-            {{"shape", Json::Array(std::move(shape))}, {"data", Json::Array(std::move(data))}})
-            .Dump());
+  SOTTO_ASSIGN_OR_RETURN(const ModelInput input, SequenceInput(ids, decoder_ids, mask));
+  SOTTO_ASSIGN_OR_RETURN(const NamedTensors outputs,
+                         RunInsides(*model, &pool, input,
+                                    {.output_attentions = args.Has("attentions"),
+                                     .output_hidden_states = args.Has("hidden"),
+                                     .output_logprobs = args.Has("logprobs")}));
+  // The first is what the head gives. Of the others "name.0", "name.1", ... are a list.
+  std::vector<Json::Member> shown = TensorJson(outputs.front().second).members();
+  std::vector<std::pair<std::string, std::vector<Json>>> lists;
+  for (const auto& [name, tensor] : outputs) {
+    const size_t dot = name.find('.');
+    if (name == "logprobs") shown.emplace_back(name, TensorJson(tensor));
+    if (dot == std::string::npos) continue;
+    const std::string list = name.substr(0, dot);
+    if (lists.empty() || lists.back().first != list) lists.emplace_back(list, std::vector<Json>());
+    lists.back().second.push_back(TensorJson(tensor));
+  }
+  for (auto& [name, list] : lists) shown.emplace_back(name, Json::Array(std::move(list)));
+  Print(Json::Object(std::move(shown)).Dump());
   return OkStatus();
 }
 
@@ -209,22 +246,72 @@ Json LooseJson(const std::string& text) {
   return value.ok() ? *std::move(value) : Json::String(text);
 }
 
+Json Options(const Arguments& args) {
+  std::vector<Json::Member> options;
+  for (const auto& [key, value] : args.set) options.emplace_back(key, LooseJson(value));
+  return Json::Object(std::move(options));
+}
+
+Status Generate(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, NeedIds(args));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> decoder_ids, ParseInts(args, "decoder-ids"));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {}));
+  Json defaults;
+  if (const std::string path = folder + "/generation_config.json"; FileExists(path)) {
+    SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    Result<Json> parsed = Json::Parse(text);
+    if (!parsed.ok()) return parsed.status().In("generation_config.json");
+    defaults = *std::move(parsed);
+  }
+  SOTTO_ASSIGN_OR_RETURN(
+      const GenerationOptions options,
+      GenerationOptions::Read(Options(args), defaults, model->config(), kGenerateNewTokens));
+  ThreadPool pool(args.Threads());
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<TokenSearch> search,
+                         TokenSearch::Start(*model, &pool, ids, decoder_ids, options));
+  for (bool done = false; !done;) {
+    SOTTO_ASSIGN_OR_RETURN(const TokenSearch::Step step, search->Next());
+    done = step.done;
+  }
+  std::vector<Json> rows, logprobs, scores;
+  for (const std::vector<int32_t>& row : search->Matrix()) rows.push_back(IntArray(row));
+  for (const TokenSearch::Sequence& sequence : search->sequences()) {
+    std::vector<Json> row;
+    for (const TokenScore& score : sequence.scores) row.push_back(Json::Number(score.logprob));
+    logprobs.push_back(Json::Array(std::move(row)));
+    scores.push_back(Json::Number(sequence.score));
+  }
+  std::vector<Json::Member> shown{{"ids", Json::Array(std::move(rows))}};
+  if (options.num_beams > 1) shown.emplace_back("sequences_scores", Json::Array(std::move(scores)));
+  if (options.output_logprobs) shown.emplace_back("logprobs", Json::Array(std::move(logprobs)));
+  Print(Json::Object(std::move(shown)).Dump());
+  return OkStatus();
+}
+
+Status Inspect(const Arguments& args) {
+  SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
+  SOTTO_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFolder(folder));
+  const Json inspected = InspectModel(files);
+  Print(inspected.Dump());
+  std::fputs(InspectTable(inspected).c_str(), stderr);
+  return OkStatus();
+}
+
 Status RunTask(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string task, args.Word("task"));
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Pipeline> pipeline,
                          Pipeline::Load(task, std::move(files), {.threads = args.Threads()}));
-  std::vector<Json::Member> options;
-  for (const auto& [key, value] : args.set) options.emplace_back(key, LooseJson(value));
   std::string text = ReadStdin();
   // JSON where it is a list, an object or a quoted text; else the text itself, less the line's end.
   Result<Json> parsed = Json::Parse(text);
   if (text.ends_with('\n')) text.pop_back();
   const bool json =
       parsed.ok() && (parsed->is_array() || parsed->is_object() || parsed->is_string());
-  SOTTO_ASSIGN_OR_RETURN(const Json result, pipeline->Run(json ? *parsed : Json::String(text),
-                                                          Json::Object(std::move(options))));
+  SOTTO_ASSIGN_OR_RETURN(const Json result,
+                         pipeline->Run(json ? *parsed : Json::String(text), Options(args)));
   Print(result.Dump());
   return OkStatus();
 }
@@ -282,6 +369,8 @@ Status Eval(const Arguments& args) {
 Status Dispatch(std::string_view command, const Arguments& args) {
   if (command == "tokenize") return Tokenize(args);
   if (command == "logits") return Logits(args);
+  if (command == "generate") return Generate(args);
+  if (command == "inspect") return Inspect(args);
   if (command == "run") return RunTask(args);
   if (command == "train") return Train(args);
   if (command == "eval") return Eval(args);

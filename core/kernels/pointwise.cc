@@ -162,6 +162,11 @@ struct SigmoidFunction {
   static HWY_INLINE V Slope(D d, V x) { return Bell(d, x); }
 };
 
+struct SoftplusFunction {
+  static HWY_INLINE V Value(D d, V x) { return Softplus(d, x); }
+  static HWY_INLINE V Slope(D d, V x) { return Sigmoid(d, x); }
+};
+
 template <class F>
 void ActivateWith(const float* x, float* y, int64_t count, ThreadPool* pool) {
   ParallelFor(pool, count, kFunctionGrain, [=](int64_t begin, int64_t end) HWY_ATTR {
@@ -194,6 +199,8 @@ void Activate(Activation f, const float* x, float* y, int64_t count, ThreadPool*
       return ActivateWith<TanhFunction>(x, y, count, pool);
     case Activation::kSigmoid:
       return ActivateWith<SigmoidFunction>(x, y, count, pool);
+    case Activation::kSoftplus:
+      return ActivateWith<SoftplusFunction>(x, y, count, pool);
   }
 }
 
@@ -212,6 +219,8 @@ void ActivateBackward(Activation f, const float* x, const float* dy, float* dx, 
       return ActivateBackwardWith<TanhFunction>(x, dy, dx, count, pool);
     case Activation::kSigmoid:
       return ActivateBackwardWith<SigmoidFunction>(x, dy, dx, count, pool);
+    case Activation::kSoftplus:
+      return ActivateBackwardWith<SoftplusFunction>(x, dy, dx, count, pool);
   }
 }
 
@@ -498,6 +507,8 @@ float Activate(Activation f, float x0) {
       return static_cast<float>(std::tanh(x));
     case Activation::kSigmoid:
       return static_cast<float>(SigmoidOf(x));
+    case Activation::kSoftplus:
+      return static_cast<float>(std::fmax(x, 0.0) + std::log1p(std::exp(-std::fabs(x))));
   }
   return 0;
 }
@@ -527,6 +538,8 @@ float ActivateDerivative(Activation f, float x0) {
       const double s = SigmoidOf(x);
       return static_cast<float>(s * (1 - s));
     }
+    case Activation::kSoftplus:
+      return static_cast<float>(SigmoidOf(x));
   }
   return 0;
 }

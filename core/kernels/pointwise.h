@@ -16,6 +16,7 @@ enum class Activation : uint8_t {
   kSilu,
   kTanh,
   kSigmoid,
+  kSoftplus,  // log(1 + e^x)
 };
 
 // y[i] = f(x[i]); y may be x. Relative error below 1e-6 (absolute below 1e-7 near zero).

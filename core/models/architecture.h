@@ -52,6 +52,8 @@ struct Architecture {
   Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
 };
 extern const Architecture kBert;
+extern const Architecture kDeberta;
+extern const Architecture kDebertaV2;
 extern const Architecture kGemma2;
 extern const Architecture kGemma3;
 extern const Architecture kGemma3Text;
@@ -60,11 +62,16 @@ extern const Architecture kGptNeo;
 extern const Architecture kGptNeox;
 extern const Architecture kGranite;
 extern const Architecture kLlama;
+extern const Architecture kMamba;
 extern const Architecture kMistral;
+extern const Architecture kModernBert;
+extern const Architecture kModernBertDecoder;
+extern const Architecture kNomicBert;
 extern const Architecture kOlmo2;
 extern const Architecture kPhi3;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
+extern const Architecture kRwkv;
 extern const Architecture kSmolLM3;
 
 }  // namespace sotto

@@ -14,6 +14,8 @@ namespace {
 // clang-format off: one a line
 const Architecture* const kRegistry[] = {
     &kBert,
+    &kDeberta,
+    &kDebertaV2,
     &kGemma2,
     &kGemma3,
     &kGemma3Text,
@@ -22,11 +24,16 @@ const Architecture* const kRegistry[] = {
     &kGptNeox,
     &kGranite,
     &kLlama,
+    &kMamba,
     &kMistral,
+    &kModernBert,
+    &kModernBertDecoder,
+    &kNomicBert,
     &kOlmo2,
     &kPhi3,
     &kQwen2,
     &kQwen3,
+    &kRwkv,
     &kSmolLM3,
 };
 // clang-format on

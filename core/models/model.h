@@ -124,6 +124,10 @@ struct LoadOptions {
 };
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options = {});
 
+// The same judged by names, shapes and dtypes alone, without reading a weight: everything that
+// LoadWeights would refuse, not only the first.
+std::vector<Status> CheckWeights(const Model& model, const TensorSource& source);
+
 enum class SaveFormat : uint8_t { kF32, kF16, kQ8, kQ4 };
 std::optional<SaveFormat> SaveFormatByName(std::string_view name);  // "f32", "f16", "q8", "q4"
 // The named tensors of the checkpoint, as LoadWeights reads them. Matrices [out, in] are stored by

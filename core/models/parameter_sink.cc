@@ -39,16 +39,19 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
   // Rounded values are stored by their rows, as the model has them.
   sink.transposes_ = p.stored_transposed && !stored.form.upright && !rounded;
   const Shape wanted = sink.transposes_ ? Shape({p.shape.dim(1), p.shape.dim(0)}) : p.shape;
-  Shape in_file = wanted;
+  Shape in_file = p.taps > 0 ? p.stored_shape() : wanted;
   if (sink.rounded_ == 4) {
     if (wanted[1] % kQ4Group != 0) {
       return InvalidFile(StrCat("tensor '", stored.name, "': rows of ", wanted[1],
                                 " values cannot be groups of ", kQ4Group));
     }
+    in_file = wanted;
     in_file.set_dim(1, wanted[1] / 2);
   }
-  if (!(stored.shape == in_file) &&
-      !(stored.form.squeezed && Squeezed(stored.shape) == Squeezed(wanted))) {
+  // The rows of a convolution's weight are the same bytes in either shape.
+  const bool fits =
+      stored.shape == in_file || (p.taps > 0 && sink.rounded_ != 4 && stored.shape == wanted);
+  if (!fits && !(stored.form.squeezed && Squeezed(stored.shape) == Squeezed(wanted))) {
     return InvalidFile(StrCat("tensor '", stored.name, "' has the shape ", stored.shape.ToString(),
                               ", but the model needs ", in_file.ToString()));
   }

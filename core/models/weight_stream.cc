@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "core/models/parameter_sink.h"
@@ -110,6 +111,26 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
     if (!model.Ignores(name)) return Unused(name);
   }
   return OkStatus();
+}
+
+std::vector<Status> CheckWeights(const Model& model, const TensorSource& source) {
+  std::vector<Status> wrong;
+  std::set<std::string, std::less<>> used;
+  for (const Parameter& p : model.parameters().all()) {
+    const std::string stored =
+        StoredName(model, p.name, [&](const std::string& name) { return source.Has(name); });
+    if (stored.empty()) {
+      wrong.push_back(NoTensor(p));
+      continue;
+    }
+    const Result<ParameterSink> sink = ParameterSink::Create(p, *source.Find(stored), {});
+    if (!sink.ok()) wrong.push_back(sink.status());
+    used.insert({stored, StrCat(stored, kScale)});
+  }
+  for (const std::string& name : source.Names()) {
+    if (!used.contains(name) && !model.Ignores(name)) wrong.push_back(Unused(name));
+  }
+  return wrong;
 }
 
 Status WeightStream::Begin(std::vector<TensorInfo> tensors) {

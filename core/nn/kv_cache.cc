@@ -31,7 +31,8 @@ Tensor& KvCache::State(int layer, int slot) {
 }
 
 void KvCache::Reorder(Context& ctx, std::span<const int32_t> rows) {
-  const auto reorder = [&](Tensor& held) {
+  // Of each row only the first `filled` of `of` parts hold anything.
+  const auto reorder = [&](Tensor& held, int64_t filled, int64_t of) {
     if (!held || !ctx.ok()) return;
     Shape shape = held.shape();
     shape.set_dim(0, static_cast<int64_t>(rows.size()));
@@ -40,15 +41,16 @@ void KvCache::Reorder(Context& ctx, std::span<const int32_t> rows) {
     const size_t row = held.bytes() / static_cast<size_t>(held.dim(0));
     for (size_t b = 0; b < rows.size(); ++b) {
       std::memcpy(static_cast<char*>(next.data()) + b * row,
-                  static_cast<const char*>(held.data()) + static_cast<size_t>(rows[b]) * row, row);
+                  static_cast<const char*>(held.data()) + static_cast<size_t>(rows[b]) * row,
+                  row / static_cast<size_t>(of) * static_cast<size_t>(filled));
     }
     held = std::move(next);
   };
   for (Layer& layer : layers_) {
-    for (Tensor* held : {&layer.keys, &layer.values, &layer.cross.keys, &layer.cross.values}) {
-      reorder(*held);
-    }
-    for (Tensor& state : layer.states) reorder(state);
+    for (Tensor* held : {&layer.keys, &layer.values})
+      reorder(*held, length_, *held ? held->dim(1) : 1);
+    for (Tensor* held : {&layer.cross.keys, &layer.cross.values}) reorder(*held, 1, 1);
+    for (Tensor& state : layer.states) reorder(state, 1, 1);
   }
 }
 

@@ -21,9 +21,10 @@ void Embedding::Declare(ParameterList& list, const std::string& name, int64_t en
   list.Embedding(name + ".weight", weight, entries, columns);
 }
 
-void LayerNorm::Declare(ParameterList& list, const std::string& name, int64_t size) {
+void LayerNorm::Declare(ParameterList& list, const std::string& name, int64_t size,
+                        bool with_bias) {
   list.Norm(name + ".weight", weight, size);
-  list.Bias(name + ".bias", bias, size);
+  if (with_bias) list.Bias(name + ".bias", bias, size);
 }
 
 void RmsNorm::Declare(ParameterList& list, const std::string& name, int64_t size) {

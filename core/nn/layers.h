@@ -35,10 +35,10 @@ struct Embedding {
 };
 
 struct LayerNorm {
-  Tensor weight, bias;
+  Tensor weight, bias;  // bias may be empty
   float epsilon = 1e-5f;
 
-  void Declare(ParameterList& list, const std::string& name, int64_t size);
+  void Declare(ParameterList& list, const std::string& name, int64_t size, bool with_bias = true);
   Tensor operator()(Context& ctx, const Tensor& x) const {
     return sotto::LayerNorm(ctx, x, weight, bias, epsilon);
   }

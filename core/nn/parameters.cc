@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "core/base/random.h"
-
 namespace sotto {
 namespace {
 
@@ -20,7 +18,7 @@ uint64_t HashName(std::string_view name) {
 
 void ParameterList::Add(std::string name, Tensor& tensor, Shape shape, Parameter::Kind kind,
                         bool transposed) {
-  all_.push_back({std::move(name), shape, kind, transposed, 0, &tensor});
+  all_.push_back({std::move(name), shape, kind, transposed, 0, &tensor, {}});
 }
 
 void ParameterList::Matrix(std::string name, Tensor& tensor, int64_t out, int64_t in) {
@@ -44,6 +42,10 @@ void ParameterList::Norm(std::string name, Tensor& tensor, int64_t size) {
   Add(std::move(name), tensor, {size}, Parameter::Kind::kNorm, false);
 }
 
+void ParameterList::Other(std::string name, Tensor& tensor, Shape shape) {
+  Add(std::move(name), tensor, shape, Parameter::Kind::kBias, false);
+}
+
 const Parameter* ParameterList::Find(std::string_view name) const {
   const auto found =
       std::find_if(all_.begin(), all_.end(), [&](const Parameter& p) { return p.name == name; });
@@ -59,7 +61,10 @@ int64_t ParameterList::elements() const {
 Status ParameterList::Initialize(uint64_t seed, float std) {
   for (const Parameter& p : all_) {
     SOTTO_ASSIGN_OR_RETURN(*p.tensor, Tensor::Zeros(p.shape));
-    if (p.kind == Parameter::Kind::kNorm) {
+    if (p.fresh) {
+      Random random(seed, HashName(p.name));
+      for (int64_t i = 0; i < p.shape.elements(); ++i) p.tensor->f32()[i] = p.fresh(i, random);
+    } else if (p.kind == Parameter::Kind::kNorm) {
       std::fill_n(p.tensor->f32(), p.shape.elements(), 1.0f);
     } else if (p.decays()) {
       Random random(seed, HashName(p.name));

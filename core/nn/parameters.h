@@ -4,10 +4,12 @@
 #define SOTTO_CORE_NN_PARAMETERS_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/base/random.h"
 #include "core/base/status.h"
 #include "core/tensor/tensor.h"
 
@@ -26,6 +28,8 @@ struct Parameter {
   bool stored_transposed = false;  // the file holds [in, out] (GPT-2's Conv1D)
   int64_t taps = 0;                // > 0: the file holds [out, in / taps, taps], a convolution
   Tensor* tensor = nullptr;        // where the model keeps it
+  // The values of a fresh one, element after element; empty: as its kind says.
+  std::function<float(int64_t element, Random&)> fresh;
 
   bool decays() const { return kind == Kind::kMatrix || kind == Kind::kEmbedding; }
   Shape stored_shape() const {
@@ -43,6 +47,12 @@ class ParameterList {
   void Embedding(std::string name, Tensor& tensor, int64_t entries, int64_t columns);
   void Bias(std::string name, Tensor& tensor, int64_t size);
   void Norm(std::string name, Tensor& tensor, int64_t size);
+  // A tensor that nothing is multiplied by as by a matrix: neither packed nor decayed.
+  void Other(std::string name, Tensor& tensor, Shape shape);
+  // How the parameter that was declared last begins, where its kind does not say it well.
+  void BeginsAs(std::function<float(int64_t element, Random&)> fresh) {
+    all_.back().fresh = std::move(fresh);
+  }
 
   void AddLike(const Parameter& parameter) { all_.push_back(parameter); }
 

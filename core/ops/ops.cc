@@ -318,6 +318,40 @@ Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows) {
   return GatherRows(ctx, x, rows, {rows.dim(0), columns}, columns);
 }
 
+Tensor MeanTokens(Context& ctx, const Tensor& x, const Tensor& mask) {
+  if (!ctx.ok()) return {};
+  if (x.rank() != 3 ||
+      (mask && (mask.dtype() != DType::kU8 || mask.shape() != Shape({x.dim(0), x.dim(1)})))) {
+    return Mismatch(ctx, "mean over tokens", x, mask);
+  }
+  const int64_t batch = x.dim(0), tokens = x.dim(1), columns = x.dim(2);
+  Tensor y = ctx.NewZeros({batch, columns}), weights = ctx.New({batch, tokens});
+  if (!ctx.ok()) return {};
+  for (int64_t b = 0; b < batch; ++b) {
+    int64_t count = 0;
+    const auto counts = [&](int64_t t) {
+      return !mask || static_cast<const uint8_t*>(mask.data())[b * tokens + t] != 0;
+    };
+    for (int64_t t = 0; t < tokens; ++t) count += counts(t) ? 1 : 0;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const float weight = counts(t) ? 1.0f / static_cast<float>(count) : 0.0f;
+      weights.f32()[b * tokens + t] = weight;
+      if (weight > 0) {
+        Axpy(x.f32() + (b * tokens + t) * columns, weight, y.f32() + b * columns, columns, nullptr);
+      }
+    }
+  }
+  if (Taped(ctx, x)) {
+    ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
+      float* dx = GradOf(c, x);
+      for (int64_t r = 0; dx != nullptr && r < batch * tokens; ++r) {
+        Axpy(dy.f32() + r / tokens * columns, weights.f32()[r], dx + r * columns, columns, nullptr);
+      }
+    });
+  }
+  return y;
+}
+
 std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts) {
   const std::vector<int64_t> widths(static_cast<size_t>(parts), x.shape().columns() / parts);
   return Split(ctx, x, widths);

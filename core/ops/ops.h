@@ -38,6 +38,9 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Tensor& weight, float epsilo
 Tensor Embedding(Context& ctx, const Tensor& ids, const Tensor& table);
 // Rows of x (seen as [rows, columns]) by index int32 [n] -> [n, columns]
 Tensor SelectRows(Context& ctx, const Tensor& x, const Tensor& rows);
+// x [batch, tokens, c] -> [batch, c]: the mean over the tokens whose mask (u8 [batch, tokens],
+// empty: all) is nonzero; 0 where none is.
+Tensor MeanTokens(Context& ctx, const Tensor& x, const Tensor& mask);
 // x [..., n * c] -> n tensors [..., c]
 std::vector<Tensor> Split(Context& ctx, const Tensor& x, int parts);
 // x [..., groups * (w_0 + w_1 + ...)] -> tensors [..., groups * w_i]: each group of columns (a

@@ -1,69 +1,68 @@
-// Text generation, one step at a time: the caller decides after each token whether to go on.
+// Text generation, one step at a time: the caller decides after each token whether to go on. Makes
+// text of what a TokenSearch finds, and ends it where a stop text comes.
 #ifndef SOTTO_CORE_RUN_GENERATION_H_
 #define SOTTO_CORE_RUN_GENERATION_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "core/base/json.h"
 #include "core/models/model.h"
-#include "core/run/sampler.h"
+#include "core/run/generation_options.h"
+#include "core/run/token_search.h"
 #include "core/text/tokenizer.h"
 
 namespace sotto {
 
-struct GenerationOptions {
-  SamplingOptions sampling;
-  int64_t max_new_tokens = 256;
-  std::vector<std::string> stop;       // text that ends the generation, and is not part of it
-  std::vector<int32_t> eos_token_ids;  // tokens that do
-
-  // Hugging Face's names: the keys of `options` over those of generation_config.json, whose own
-  // fields that generation does not read are passed over; an unknown key of `options` is an error.
-  static Result<GenerationOptions> Read(const Json& options, const Json& generation_config);
-};
-
 class Generation {
  public:
   struct Step {
-    int32_t token = -1;  // -1 while the prompt is still being read
+    int32_t token = -1;  // -1 while the prompt is still being read, and where several texts are
+                         // under way (beams, num_return_sequences)
     std::string text;    // what this step adds; may be empty while characters are incomplete
+    std::optional<TokenScore> score;  // of the token, where output_logprobs asks for it
     bool done = false;
-    std::string finish_reason;  // when done: "eos", "stop" (a stop text) or "length"
+    std::string finish_reason;  // when done, of the best text: "eos", "stop" (a stop text) or
+                                // "length"
+  };
+  struct Output {
+    std::string text;
+    std::vector<int32_t> ids;
+    std::string finish_reason;
+    float score = 0;                 // of beams
+    std::vector<TokenScore> scores;  // one a token, where output_logprobs asks for them
   };
 
-  // The model and the tokenizer outlive the generation. An empty prompt starts from the tokenizer's
-  // beginning-of-text (or end-of-text) token.
+  // The model and the tokenizer outlive the generation. `ids`: the prompt, or what an encoder
+  // reads. An empty prompt starts from the tokenizer's beginning-of-text (or end-of-text) token.
   static Result<std::unique_ptr<Generation>> Start(const Model& model, const Tokenizer& tokenizer,
-                                                   ThreadPool* pool, std::vector<int32_t> prompt,
+                                                   ThreadPool* pool, std::vector<int32_t> ids,
                                                    GenerationOptions options);
 
   // Reads a piece of the prompt or makes one token. After `done`, or an error, it is over.
   Result<Step> Next();
 
   int64_t prompt_tokens() const { return prompt_tokens_; }
-  const std::vector<int32_t>& ids() const { return ids_; }  // prompt and what was made
+  // Once done: what was made, best first.
+  const std::vector<Output>& outputs() const { return outputs_; }
   bool done() const { return done_; }
 
  private:
-  Generation(const Model& model, const Tokenizer& tokenizer, ThreadPool* pool,
-             std::vector<int32_t> prompt, GenerationOptions options);
+  Generation(const Tokenizer& tokenizer, std::unique_ptr<TokenSearch> search,
+             std::vector<std::string> stops, int64_t prompt_tokens);
   // Appends to what is held back; gives out what no stop text can begin in, and whether one was
   // met.
   bool Release(std::string_view text, bool last, std::string* out);
 
-  const Model& model_;
-  GenerationOptions options_;
-  Sampler sampler_;
-  Arena arena_;
-  ThreadPool* pool_;
-  KvCache cache_;
+  const Tokenizer& tokenizer_;
+  std::unique_ptr<TokenSearch> search_;
+  std::vector<std::string> stops_;
   StreamDecoder decoder_;
-  std::vector<int32_t> ids_;
+  std::vector<Output> outputs_;
+  Output streamed_;  // of a single text
   int64_t prompt_tokens_ = 0;
-  int64_t length_ = 0;  // of the sequence when the cache was last fed
   std::string held_;
   bool done_ = false;
 };

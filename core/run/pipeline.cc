@@ -9,6 +9,9 @@
 namespace sotto {
 namespace {
 
+// Tokens that a text gets where neither the caller nor the model says: as Hugging Face's pipelines.
+constexpr int64_t kDefaultNewTokens = 256;
+
 Status CheckOptions(const Json& options, std::string_view task,
                     std::initializer_list<std::string_view> known) {
   if (!options.is_null() && !options.is_object())
@@ -85,11 +88,12 @@ const Pipeline::Task Pipeline::kTasks[] = {
     {"fill-mask", "", Head::kMaskedLM, false, &Pipeline::FillMask},
     {"feature-extraction", "", Head::kNone, true, &Pipeline::ExtractJson},
     {"text-generation", "", Head::kCausalLM, false, &Pipeline::GenerateText},
+    {"text2text-generation", "", Head::kSeq2SeqLM, false, &Pipeline::GenerateFromText},
 };
 
 std::vector<std::string_view> TaskNames() {
-  return {"text-classification", "sentiment-analysis", "fill-mask", "feature-extraction",
-          "text-generation"};
+  return {"text-classification", "sentiment-analysis", "fill-mask",
+          "feature-extraction",  "text-generation",    "text2text-generation"};
 }
 
 Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files,
@@ -325,29 +329,94 @@ Result<Json> Pipeline::ExtractJson(const Json& input, const Json& options) {
   });
 }
 
-Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view prompt,
-                                                       const Json& options) {
-  SOTTO_ASSIGN_OR_RETURN(GenerationOptions read,
-                         GenerationOptions::Read(options, generation_config_));
-  SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(prompt, {.parse_special = false}));
+Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view text, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(
+      GenerationOptions read,
+      GenerationOptions::Read(options, generation_config_, model_->config(), kDefaultNewTokens));
+  SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(text, {.parse_special = false}));
   return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids),
                            std::move(read));
 }
 
-Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
-  SOTTO_ASSIGN_OR_RETURN(const bool full, options.BoolOr("return_full_text", true));
-  const auto one = [&](const Json& prompt) -> Result<Json> {
+Json Pipeline::TokenJson(int32_t token, const TokenScore& score) const {
+  const auto one = [&](int32_t id, float logprob) {
+    return std::vector<Json::Member>{{"token", Json::Int(id)},
+                                     {"token_str", Json::String(tokenizer_->IdToToken(id))},
+                                     {"logprob", Json::Number(logprob)}};
+  };
+  std::vector<Json::Member> out = one(token, score.logprob);
+  std::vector<Json> top;
+  for (const auto& [id, logprob] : score.top) top.push_back(Json::Object(one(id, logprob)));
+  if (!top.empty()) out.emplace_back("top_logprobs", Json::Array(std::move(top)));
+  return Json::Object(std::move(out));
+}
+
+Json Pipeline::GeneratedJson(const Generation& generation, std::string_view before) const {
+  std::vector<Json> texts;
+  for (const Generation::Output& output : generation.outputs()) {
+    std::vector<Json::Member> text{{"generated_text", Json::String(StrCat(before, output.text))}};
+    std::vector<Json> tokens;
+    for (size_t i = 0; i < output.scores.size(); ++i)
+      tokens.push_back(TokenJson(output.ids[i], output.scores[i]));
+    if (!tokens.empty()) text.emplace_back("tokens", Json::Array(std::move(tokens)));
+    texts.push_back(Json::Object(std::move(text)));
+  }
+  return Json::Array(std::move(texts));
+}
+
+Result<Json> Pipeline::GenerateEach(const Json& input, const Json& options, bool with_prompt) {
+  return Each(input, [&](const Json& prompt) -> Result<Json> {
     SOTTO_RETURN_IF_ERROR(CheckText(prompt, task_));
     SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Generation> generation,
                            Generate(prompt.as_string(), options));
-    std::string text = full ? prompt.as_string() : "";
     while (!generation->done()) {
-      SOTTO_ASSIGN_OR_RETURN(const Generation::Step step, generation->Next());
-      text += step.text;
+      if (const auto step = generation->Next(); !step.ok()) return step.status();
     }
-    return Json::Array({Json::Object({{"generated_text", Json::String(std::move(text))}})});
-  };
-  return Each(input, one);
+    return GeneratedJson(*generation, with_prompt ? prompt.as_string() : "");
+  });
+}
+
+Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(const bool full, options.BoolOr("return_full_text", true));
+  std::vector<Json::Member> rest;
+  for (const Json::Member& member : options.members()) {
+    if (member.first != "return_full_text") rest.push_back(member);
+  }
+  return GenerateEach(input, Json::Object(std::move(rest)), full);
+}
+
+Result<Json> Pipeline::GenerateFromText(const Json& input, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(Json result, GenerateEach(input, options, /*with_prompt=*/false));
+  // Hugging Face gives a flat list for a list where each text has one answer.
+  if (!input.is_array()) return result;
+  std::vector<Json> flat;
+  for (const Json& texts : result.items()) {
+    if (texts.items().size() != 1) return result;
+    flat.push_back(texts.items().front());
+  }
+  return Json::Array(std::move(flat));
+}
+
+Result<TextInsides> Pipeline::Insides(const Json& input, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(const InsidesOptions read, InsidesOptions::Read(options));
+  TextInsides out;
+  SOTTO_ASSIGN_OR_RETURN(out.encoding, EncodeText(input, /*truncate=*/false));
+  if (model_->is_encoder_decoder()) {
+    SOTTO_ASSIGN_OR_RETURN(
+        const GenerationOptions generation,
+        GenerationOptions::Read({}, generation_config_, model_->config(), kDefaultNewTokens));
+    const auto start = generation.decoder_start_token_id ? generation.decoder_start_token_id
+                                                         : generation.bos_token_id;
+    if (start) out.decoder_ids.push_back(*start);
+    SOTTO_RETURN_IF_ERROR(tokenizer_->EncodeIds(input["decoder_text"].as_string(),
+                                                /*parse_special=*/false, out.decoder_ids));
+  }
+  SOTTO_ASSIGN_OR_RETURN(ModelInput ids, SequenceInput(out.encoding.ids, out.decoder_ids));
+  SOTTO_ASSIGN_OR_RETURN(
+      ids.token_type_ids,
+      Tensor::FromInts({1, static_cast<int64_t>(out.encoding.size())}, out.encoding.type_ids));
+  SOTTO_ASSIGN_OR_RETURN(out.outputs, RunInsides(*model_, pool_.get(), ids, read));
+  return out;
 }
 
 }  // namespace sotto

@@ -13,6 +13,7 @@
 #include "core/io/model_folder.h"
 #include "core/models/model.h"
 #include "core/run/generation.h"
+#include "core/run/insides.h"
 #include "core/text/tokenizer.h"
 
 namespace sotto {
@@ -21,6 +22,13 @@ namespace sotto {
 struct Features {
   std::vector<int64_t> dims;
   std::vector<float> data;
+};
+
+// A text as the model reads it, and what happens inside (see RunInsides).
+struct TextInsides {
+  Encoding encoding;
+  std::vector<int32_t> decoder_ids;  // of an encoder-decoder
+  NamedTensors outputs;
 };
 
 class Pipeline {
@@ -41,13 +49,22 @@ class Pipeline {
   //   text-classification  {top_k, function_to_apply, truncation} -> [{label, score}]
   //   fill-mask            {top_k, targets}   -> [{score, token, token_str, sequence}]
   //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of
-  //   numbers text-generation      see GenerationOptions::Read, and return_full_text ->
-  //   [{generated_text}]
+  //   numbers text-generation      see GenerationOptions, and return_full_text ->
+  //   [{generated_text}], with
+  //                        output_logprobs also {tokens: [{token, token_str, logprob}]}
+  //   text2text-generation the same of an encoder-decoder, without return_full_text
   Result<Json> Run(const Json& input, const Json& options);
   // feature-extraction of one text as numbers: [1, tokens, hidden], or [1, hidden] when pooled.
   Result<Features> Extract(std::string_view text, const Json& options);
-  // text-generation by steps; the pipeline outlives the generation.
-  Result<std::unique_ptr<Generation>> Generate(std::string_view prompt, const Json& options);
+  // The generating tasks by steps; the pipeline outlives the generation.
+  Result<std::unique_ptr<Generation>> Generate(std::string_view text, const Json& options);
+  // What a finished one made: [{generated_text}], each after `before`, with tokens where asked.
+  Json GeneratedJson(const Generation& generation, std::string_view before) const;
+  // {token, token_str, logprob, top_logprobs: [{token, token_str, logprob}]} of a token.
+  Json TokenJson(int32_t token, const TokenScore& score) const;
+  // The insides of the model for one text ({"text", "text_pair"}; of an encoder-decoder also
+  // {"text", "decoder_text"}: see RunInsides).
+  Result<TextInsides> Insides(const Json& input, const Json& options);
 
   const Model& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
@@ -62,6 +79,8 @@ class Pipeline {
   Result<Json> FillMask(const Json& input, const Json& options);
   Result<Json> ExtractJson(const Json& input, const Json& options);
   Result<Json> GenerateText(const Json& input, const Json& options);
+  Result<Json> GenerateFromText(const Json& input, const Json& options);
+  Result<Json> GenerateEach(const Json& input, const Json& options, bool with_prompt);
   struct Task;
   static const Task kTasks[];
 

@@ -1,5 +1,4 @@
 // The demos with the models that ship, as a visitor meets them: under a strict policy, with and without isolation.
-import { existsSync } from 'node:fs';
 import { test as base, expect, type Page } from '@playwright/test';
 import { type Serve, siteFolder } from './site.ts';
 
@@ -43,7 +42,6 @@ for (const isolate of [false, true]) {
     test.use({ isolate });
 
     test('Classify judges what is typed, and asks the network for nothing more', async ({ page, demos }) => {
-      test.skip(!existsSync(`${siteFolder}models/sotto-sentiment/model.safetensors`), 'the model is not there');
       const complaints = complaintsOf(page);
       await page.goto(`${demos.url}classify/`);
       await expect(page.locator('#results li')).toHaveCount(1);
@@ -61,7 +59,6 @@ for (const isolate of [false, true]) {
     });
 
     test('Write streams a story, and stops on request', async ({ page, demos }) => {
-      test.skip(!existsSync(`${siteFolder}models/sotto-write/model.safetensors`), 'the model is not there');
       const complaints = complaintsOf(page);
       await page.goto(`${demos.url}write/`);
       await expect(page.locator('#start')).toBeEnabled();

@@ -48,6 +48,105 @@ test('logits have the shape of the vocabulary', () => {
   assert.equal(data.length, 3 * 97);
 });
 
+test('logits give hidden states, attentions and log-probabilities where asked', () => {
+  const ids = [1, 2, 3, 4];
+  const model = ['--model', 'tests/golden/models/gpt2', '--ids', ids.join(',')];
+  const plain = json(['logits', ...model]);
+  assert.deepEqual(Object.keys(plain), ['shape', 'data']);
+  const all = json(['logits', ...model, '--hidden', '--attentions', '--logprobs']);
+  assert.deepEqual(all.data, plain.data);
+  assert.deepEqual(
+    all.hidden_states.map(({ shape }) => shape),
+    Array(3).fill([1, 4, 36]),
+  );
+  assert.deepEqual(
+    all.attentions.map(({ shape }) => shape),
+    Array(2).fill([1, 3, 4, 4]),
+  );
+  for (const { data } of all.attentions) {
+    for (let row = 0; row < data.length; row += 4) {
+      const sum = data.slice(row, row + 4).reduce((a, b) => a + b);
+      assert.ok(Math.abs(sum - 1) < 1e-5);
+    }
+  }
+  assert.deepEqual(all.logprobs.shape, [1, 3]);
+  for (const [t, logprob] of all.logprobs.data.entries()) {
+    const row = plain.data.slice(t * 97, (t + 1) * 97);
+    const expected = row[ids[t + 1]] - Math.log(row.reduce((sum, x) => sum + Math.exp(x), 0));
+    assert.ok(Math.abs(logprob - expected) < 1e-4);
+  }
+});
+
+test('logits leave masked tokens unseen', () => {
+  const rows = (args) => json(['logits', '--model', 'tests/golden/models/bert', ...args]).data;
+  const masked = rows(['--ids', '5,6,7,8', '--mask', '1,1,1,0']).slice(0, 3 * 35);
+  const short = rows(['--ids', '5,6,7']);
+  for (const [i, x] of short.entries()) assert.ok(Math.abs(masked[i] - x) < 1e-4);
+});
+
+test('generate gives the ids that Hugging Face gives', () => {
+  const { model, cases } = JSON.parse(fs.readFileSync('tests/golden/generation/gpt2.json', 'utf8'));
+  for (const { options, input_ids, sequences, scores } of cases.filter((_, i) => i % 6 === 0)) {
+    const set = Object.entries(options).flatMap(([key, value]) => ['--set', `${key}=${JSON.stringify(value)}`]);
+    const got = json(['generate', '--model', `tests/golden/models/${model}`, '--ids', input_ids.join(','), ...set]);
+    assert.deepEqual(got.ids, sequences, JSON.stringify(options));
+    assert.equal(got.sequences_scores?.length, scores?.length);
+  }
+});
+
+test('inspect tells what a model is, for programs and for readers', () => {
+  const { status, stdout, stderr } = sotto(['inspect', '--model', 'models/sotto-write']);
+  assert.equal(status, 0, stderr);
+  const told = JSON.parse(stdout);
+  const config = JSON.parse(fs.readFileSync('models/sotto-write/config.json', 'utf8'));
+  assert.equal(told.architecture, config.model_type);
+  assert.equal(told.vocabulary, config.vocab_size);
+  assert.equal(told.tokenizer.kind, 'BPE');
+  assert.deepEqual(told.unsupported, []);
+  const bytes = told.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  assert.equal(told.bytes, bytes);
+  assert.ok(fs.statSync('models/sotto-write/model.safetensors').size - bytes < 20_000);
+  assert.match(stderr, /can run this model/);
+});
+
+test('inspect says why a model cannot be run', () => {
+  const from = 'tests/golden/models/gpt2';
+  const changed = (name, change) => {
+    const folder = path.join(scratch, name);
+    fs.cpSync(from, folder, { recursive: true });
+    const file = path.join(folder, 'config.json');
+    fs.writeFileSync(file, JSON.stringify(change(JSON.parse(fs.readFileSync(file, 'utf8')))));
+    const { status, stdout, stderr } = sotto(['inspect', '--model', folder]);
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /cannot run this model/);
+    return JSON.parse(stdout).unsupported.join('\n');
+  };
+  assert.match(
+    changed('unknown', (config) => ({ ...config, model_type: 'flamingo', architectures: ['Flamingo'] })),
+    /'flamingo' is not implemented/,
+  );
+  assert.match(
+    changed('value', (config) => ({ ...config, activation_function: 'mish' })),
+    /'mish'/,
+  );
+  assert.match(
+    changed('fewer', (config) => ({ ...config, n_layer: 1 })),
+    /does not use: 'transformer\.h\.1\./,
+  );
+  assert.match(
+    changed('more', (config) => ({ ...config, n_layer: 3 })),
+    /no tensor 'transformer\.h\.2\./,
+  );
+  assert.match(
+    changed('wider', (config) => ({ ...config, n_inner: 60 })),
+    /'transformer\.h\.0\.mlp\.c_fc\.weight' has the shape \[36, 53\], but the model needs \[36, 60\]/,
+  );
+  assert.match(
+    changed('option', (config) => ({ ...config, guidance_scale: 2 })),
+    /'guidance_scale' is not implemented/,
+  );
+});
+
 test('run gives what the pipeline gives, for a text and for JSON', () => {
   const { cases } = JSON.parse(fs.readFileSync(`${golden}/text-classification/cases.json`, 'utf8'));
   const model = ['--model', `${golden}/text-classification`];
@@ -78,6 +177,12 @@ test('a failure is one sentence on stderr and status 1', () => {
   for (const args of [
     ['logits', '--model', path.join(scratch, 'nowhere'), '--ids', '1'],
     ['logits', '--model', 'tests/golden/models/gpt2', '--ids', '97'],
+    ['logits', '--model', 'tests/golden/models/bert', '--ids', '1', '--logprobs'],
+    ['logits', '--model', 'tests/golden/models/gpt2', '--ids', '1,2', '--mask', '1'],
+    ['generate', '--model', 'tests/golden/models/bert', '--ids', '1'],
+    ['generate', '--model', 'tests/golden/models/gpt2', '--ids', '1', '--decoder-ids', '2'],
+    ['generate', '--model', 'tests/golden/models/gpt2', '--ids', '1', '--set', 'num_beans=2'],
+    ['inspect', '--model', path.join(scratch, 'nowhere')],
     ['run', 'fill-mask', '--model', `${golden}/text-classification`],
     ['train', path.join(scratch, 'no-recipe.json'), '--out', scratch],
   ]) {
@@ -96,6 +201,9 @@ test('a wrong command line is status 2', () => {
     ['tokenize', '--modle', 'x'],
     ['logits', '--model'],
     ['run', '--model', golden],
+    ['generate', '--model', 'tests/golden/models/gpt2'],
+    ['generate', '--model', 'tests/golden/models/gpt2', '--ids', '1', '--set', 'num_beams'],
+    ['inspect'],
     ['logits', '--model', 'tests/golden/models/gpt2', '--ids', 'one'],
   ]) {
     assert.equal(sotto(args).status, 2, args.join(' '));

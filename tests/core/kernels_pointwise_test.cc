@@ -13,9 +13,9 @@
 namespace sotto {
 namespace {
 
-constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluTanh,
-                                       Activation::kRelu, Activation::kSilu,
-                                       Activation::kTanh, Activation::kSigmoid};
+constexpr Activation kActivations[] = {
+    Activation::kGelu, Activation::kGeluTanh, Activation::kRelu,    Activation::kSilu,
+    Activation::kTanh, Activation::kSigmoid,  Activation::kSoftplus};
 
 // From -100 to 100, densest near zero, and the extremes.
 std::vector<float> Sweep() {

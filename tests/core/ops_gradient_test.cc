@@ -8,6 +8,7 @@
 
 #include "core/base/random.h"
 #include "core/ops/ops.h"
+#include "core/ops/recurrent.h"
 #include "core/ops/relative.h"
 #include "core/tensor/quant.h"
 
@@ -124,7 +125,7 @@ TEST(OpGradients, AValueUsedTwiceGetsBothGradients) {
 
 TEST(OpGradients, ActivationsHaveTheirDerivatives) {
   for (const Activation f : {Activation::kGelu, Activation::kGeluTanh, Activation::kSilu,
-                             Activation::kTanh, Activation::kSigmoid}) {
+                             Activation::kTanh, Activation::kSigmoid, Activation::kSoftplus}) {
     ExpectGradients(
         [f](Context& c, const std::vector<Tensor>& in) { return Activate(c, in[0], f); },
         {Noise({4, 9}, 5)});
@@ -230,6 +231,23 @@ TEST(OpGradients, AttentionOfEveryKind) {
                   {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
 }
 
+TEST(OpGradients, TheMeanOverTokensLeavesOutPadding) {
+  const Tensor mask = *Tensor::Zeros({3, 4}, DType::kU8);
+  for (const int i : {0, 1, 6, 7}) static_cast<uint8_t*>(const_cast<Tensor&>(mask).data())[i] = 1;
+  for (const Tensor& m : {mask, Tensor()}) {
+    ExpectGradients(
+        [m](Context& c, const std::vector<Tensor>& in) { return MeanTokens(c, in[0], m); },
+        {Noise({3, 4, 5}, 1)});
+  }
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor x = *Tensor::FromFloats({1, 3, 1}, std::vector<float>{1, 2, 30});
+  Tensor two = *Tensor::Zeros({1, 3}, DType::kU8);
+  static_cast<uint8_t*>(two.data())[0] = static_cast<uint8_t*>(two.data())[2] = 1;
+  EXPECT_EQ(*MeanTokens(ctx, x, two).f32(), 15.5f);
+  EXPECT_EQ(*MeanTokens(ctx, x, {}).f32(), 11.0f);
+}
+
 TEST(OpGradients, UnfoldGivesNeighboursWithinTheSequence) {
   for (const int64_t taps : {1, 3, 4, 7}) {
     ExpectGradients(
@@ -262,6 +280,86 @@ TEST(OpGradients, DisentangledBiasFlowsToWhatBothSidesSay) {
         return DisentangledBias(c, q, in[0], {}, in[1], entry, 1, 0.7f);
       },
       {k, pos_query});
+}
+
+// Noise that is positive, as steps and strengths are.
+Tensor Strengths(const Shape& shape, uint64_t seed) {
+  Tensor t = Noise(shape, seed);
+  for (float& v : t.floats()) v = 0.1f + std::fabs(v);
+  return t;
+}
+
+TEST(OpGradients, CausalConvolutionsFlowToInputTapsAndBias) {
+  const auto op = [](Context& c, const std::vector<Tensor>& in) {
+    return CausalConv(c, in[0], in[1], in[2], nullptr);
+  };
+  ExpectGradients(op, {Noise({2, 6, 5}, 1), Noise({5, 4}, 2), Noise({5}, 3)});
+  ExpectGradients(op, {Noise({2, 2, 5}, 1), Noise({5, 4}, 2), Noise({5}, 3)});
+  const auto continued = [](Context& c, const std::vector<Tensor>& in) {
+    Tensor state = Noise({2, 3, 5}, 4);
+    return CausalConv(c, in[0], in[1], {}, &state);
+  };
+  ExpectGradients(continued, {Noise({2, 3, 5}, 1), Noise({5, 4}, 2)});
+}
+
+TEST(OpGradients, TokenMixesFlowToBothTokensAndTheMix) {
+  for (const Tensor& before : {Tensor(), Noise({2, 5}, 3)}) {
+    ExpectGradients(
+        [before](Context& c, const std::vector<Tensor>& in) {
+          return TokenMix(c, in[0], before, in[1]);
+        },
+        {Noise({2, 4, 5}, 1), Noise({1, 1, 5}, 2)});
+  }
+}
+
+TEST(OpGradients, SelectiveScansFlowToEveryInput) {
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) {
+        Tensor state = Noise({2, 3, 5}, 9);
+        return SelectiveScan(c, in[0], in[1], in[2], in[3], in[4], in[5], &state);
+      },
+      {Noise({2, 4, 5}, 1), Strengths({2, 4, 5}, 2), Noise({5, 3}, 3), Noise({2, 4, 3}, 4),
+       Noise({2, 4, 3}, 5), Noise({5}, 6)});
+}
+
+TEST(OpGradients, WkvFlowsToEveryInput) {
+  const std::vector<Tensor> inputs{Noise({2, 5, 3}, 1), Noise({2, 5, 3}, 2), Noise({3}, 3),
+                                   Noise({3}, 4)};
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) {
+        return Wkv(c, in[0], in[1], in[2], in[3], nullptr);
+      },
+      inputs);
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) {
+        Tensor state = Strengths({2, 3, 3}, 9);
+        return Wkv(c, in[0], in[1], in[2], in[3], &state);
+      },
+      inputs);
+}
+
+TEST(OpGradients, GatedDeltaRulesFlowToEveryInput) {
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) {
+        Tensor state = Noise({2, 4, 3, 5}, 9, 0.3f);
+        return GatedDeltaRule(c, in[0], in[1], in[2], in[3], in[4], 2, &state);
+      },
+      {Noise({2, 4, 6}, 1, 0.5f), Noise({2, 4, 6}, 2, 0.5f), Noise({2, 4, 20}, 3),
+       Noise({2, 4, 4}, 4, 0.3f), Strengths({2, 4, 4}, 5)});
+}
+
+TEST(OpGradients, DecaysFlowToStepsAndRates) {
+  ExpectGradients(
+      [](Context& c, const std::vector<Tensor>& in) { return DecayBy(c, in[0], in[1]); },
+      {Noise({2, 3, 4}, 1), Noise({4}, 2, 0.5f)});
+}
+
+TEST(OpGradients, MaskedTokensPassNothingBack) {
+  Tensor mask = *Tensor::Allocate({2, 5}, DType::kU8);
+  for (int i = 0; i < 10; ++i) static_cast<uint8_t*>(mask.data())[i] = i != 3 && i != 9;
+  ExpectGradients(
+      [mask](Context& c, const std::vector<Tensor>& in) { return MaskTokens(c, in[0], mask); },
+      {Noise({2, 4, 3}, 1)});
 }
 
 TEST(OpGradients, LossesFlowToLogits) {
@@ -309,6 +407,18 @@ TEST(Ops, RefuseShapesThatDoNotMatch) {
   EXPECT_TRUE(refused([&](Context& c) { Embedding(c, Ints({2}, {0, 4}), b); }));
   EXPECT_TRUE(refused([&](Context& c) { Embedding(c, Ints({2}, {0, -1}), b); }));
   EXPECT_TRUE(refused([&](Context& c) { SelectRows(c, a, Ints({1}, {2})); }));
+  const Tensor x = Noise({1, 2, 3}, 1);
+  EXPECT_TRUE(refused([&](Context& c) { CausalConv(c, x, Noise({4, 2}, 1), {}, nullptr); }));
+  EXPECT_TRUE(refused([&](Context& c) {
+    Tensor other = Noise({1, 2, 4}, 1);
+    CausalConv(c, x, Noise({3, 3}, 1), {}, &other);
+  }));
+  EXPECT_TRUE(refused([&](Context& c) { TokenMix(c, x, {}, row); }));
+  EXPECT_TRUE(refused([&](Context& c) { Wkv(c, x, x, row, row, nullptr); }));
+  EXPECT_TRUE(refused(
+      [&](Context& c) { SelectiveScan(c, x, x, Noise({3, 2}, 1), x, x, Noise({3}, 1), nullptr); }));
+  EXPECT_TRUE(refused([&](Context& c) { GatedDeltaRule(c, x, x, x, x, x, 2, nullptr); }));
+  EXPECT_TRUE(refused([&](Context& c) { MaskTokens(c, x, row); }));
   EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({2}, {0, 3})); }));
   EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({1}, {0})); }));
   EXPECT_TRUE(refused([&](Context& c) {

@@ -70,8 +70,8 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
                            return name;
                          });
 
-SamplingOptions OptionsOf(const Json& json) {
-  SamplingOptions o{.do_sample = true};
+LogitsOptions OptionsOf(const Json& json) {
+  LogitsOptions o{.do_sample = true};
   const auto number = [&](std::string_view key, float fallback) {
     return static_cast<float>(*json.NumberOr(key, fallback));
   };
@@ -81,6 +81,10 @@ SamplingOptions OptionsOf(const Json& json) {
   o.min_p = number("min_p", 0);
   o.repetition_penalty = number("repetition_penalty", 1);
   return o;
+}
+
+Sampler SamplerOf(const LogitsOptions& options, uint64_t seed = 0) {
+  return Sampler(LogitsProcessors(options, {}), seed);
 }
 
 TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
@@ -93,7 +97,7 @@ TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
     for (const Json& x : golden["logits"][one["logits"].as_string()].items())
       logits.push_back(static_cast<float>(x.as_number()));
     std::vector<float> actual(logits.size());
-    for (const auto& [id, p] : Sampler(OptionsOf(one["options"])).Distribution(logits, prefix))
+    for (const auto& [id, p] : SamplerOf(OptionsOf(one["options"])).Distribution(logits, prefix))
       actual[id] = p;
     for (size_t i = 0; i < actual.size(); ++i) {
       EXPECT_NEAR(actual[i], one["probabilities"].items()[i].as_number(), 1e-5)
@@ -103,7 +107,7 @@ TEST(Sampler, KeepsTheDistributionThatHuggingFaceKeeps) {
 }
 
 TEST(Sampler, DrawsAsOftenAsTheProbabilitySays) {
-  Sampler sampler({.do_sample = true, .seed = 5});
+  Sampler sampler = SamplerOf({.do_sample = true}, 5);
   const std::vector<float> logits{std::log(0.5f), std::log(0.3f), std::log(0.2f)};
   int count[3] = {};
   for (int i = 0; i < 20000; ++i) ++count[sampler.Next(logits, {})];
@@ -114,19 +118,19 @@ TEST(Sampler, DrawsAsOftenAsTheProbabilitySays) {
 
 TEST(Sampler, PassesOverLogitsThatAreNoNumbers) {
   const std::vector<float> logits{NAN, 1, INFINITY * 0, -INFINITY};
-  EXPECT_EQ(Sampler({}).Next(logits, {}), 1);
-  EXPECT_EQ(Sampler({.do_sample = true}).Next(logits, {}), 1);
+  EXPECT_EQ(SamplerOf({}).Next(logits, {}), 1);
+  EXPECT_EQ(SamplerOf({.do_sample = true}).Next(logits, {}), 1);
   const std::vector<float> nothing{NAN, NAN};
-  EXPECT_EQ(Sampler({.do_sample = true}).Next(nothing, {}), 0);
+  EXPECT_EQ(SamplerOf({.do_sample = true}).Next(nothing, {}), 0);
 }
 
 TEST(Sampler, RefusesSettingsThatMakeNoSense) {
-  EXPECT_FALSE(SamplingOptions{.temperature = 0}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.top_p = 0}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.top_p = 1.5f}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.min_p = -1}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.repetition_penalty = 0}.Validate().ok());
-  EXPECT_FALSE(SamplingOptions{.temperature = NAN}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.temperature = 0}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.top_p = 0}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.top_p = 1.5f}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.min_p = -1}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.repetition_penalty = 0}.Validate().ok());
+  EXPECT_FALSE(LogitsOptions{.temperature = NAN}.Validate().ok());
 }
 
 Json Parsed(const char* text) { return *Json::Parse(text); }
@@ -193,7 +197,8 @@ TEST(Generation, EndsWhenTheModelsContextIsFull) {
   std::string reason;
   while (!generation->done()) reason = (*generation->Next()).finish_reason;
   EXPECT_TRUE(reason == "length" || reason == "eos");
-  EXPECT_LE(static_cast<int64_t>(generation->ids().size()), room);
+  const auto made = static_cast<int64_t>(generation->outputs().front().ids.size());
+  EXPECT_LE(generation->prompt_tokens() + made, room);
   const Status refused = p->Generate(std::string(5000, 'x'), Json::Object({})).status();
   EXPECT_NE(refused.message().find("tokens"), std::string::npos);
 }
@@ -229,6 +234,52 @@ TEST(Pipeline, ATaskNeedsItsHead) {
   files = OpenModelFolder(SOTTO_SOURCE_DIR "/tests/golden/pipelines/text-classification");
   EXPECT_EQ(Pipeline::Load("mind-reading", *std::move(files), {}).status().code(),
             StatusCode::kUnsupported);
+}
+
+TEST(Pipeline, ShowsTheInsidesOfATextByHuggingFacesNames) {
+  const auto p = Open("fill-mask", "fill-mask");
+  const Json options = Parsed(
+      R"({"output_attentions": true, "output_hidden_states": true, "output_logprobs": true})");
+  const Result<TextInsides> insides = p->Insides(Json::String("A quiet river."), options);
+  ASSERT_TRUE(insides.ok()) << insides.status().message();
+  const int64_t tokens = static_cast<int64_t>(insides->encoding.size());
+  const int64_t hidden = p->model().hidden_size();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : insides->outputs) {
+    names.push_back(name);
+    if (name == "logits") EXPECT_EQ(tensor.shape(), Shape({1, tokens, p->model().vocab_size()}));
+    if (name == "logprobs") EXPECT_EQ(tensor.shape(), Shape({1, tokens}));
+    if (name == "hidden_states.1") EXPECT_EQ(tensor.shape(), Shape({1, tokens, hidden}));
+    if (name == "attentions.0") EXPECT_EQ(tensor.shape(), Shape({1, 3, tokens, tokens}));
+  }
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"logits", "last_hidden_state", "logprobs", "hidden_states.0",
+                                      "hidden_states.1", "attentions.0"}));
+  EXPECT_EQ(p->Insides(Json::String("x"), {})->outputs.size(), 2u);
+  EXPECT_FALSE(p->Insides(Json::String("x"), Parsed(R"({"output_scores": true})")).ok());
+  const auto c = Open("text-classification", "text-classification");
+  EXPECT_FALSE(c->Insides(Json::String("x"), Parsed(R"({"output_logprobs": true})")).ok());
+}
+
+TEST(Generation, TellsLogProbabilitiesAndSeveralTextsWhereAsked) {
+  const auto p = Open("text-generation", "text-generation");
+  const Json texts =
+      *p->Run(Json::String("The old boat"),
+              Parsed(R"({"max_new_tokens": 5, "num_beams": 3, "num_return_sequences": 2,
+                 "output_logprobs": true, "return_full_text": false})"));
+  ASSERT_EQ(texts.items().size(), 2u);
+  EXPECT_NE(texts.items()[0]["generated_text"].Dump(), texts.items()[1]["generated_text"].Dump());
+  EXPECT_EQ(texts.items()[0]["tokens"].items().size(), 5u);
+  const Json scored = (*p->Run(Json::String("The old boat"),
+                               Parsed(R"({"max_new_tokens": 2, "output_logprobs": true,
+                                          "top_logprobs": 3})")))
+                          .items()[0]["tokens"];
+  ASSERT_EQ(scored.items().size(), 2u);
+  const Json first = scored.items()[0];
+  ASSERT_EQ(first["top_logprobs"].items().size(), 3u);
+  EXPECT_EQ(first["token"].as_int(), first["top_logprobs"].items()[0]["token"].as_int());
+  EXPECT_EQ(first["token_str"].as_string(),
+            p->tokenizer().IdToToken(static_cast<int32_t>(first["token"].as_int())));
 }
 
 TEST(Pipeline, ATextTooLongIsCutUnlessThatIsForbidden) {

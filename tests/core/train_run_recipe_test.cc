@@ -157,6 +157,28 @@ TEST_F(RunRecipe, TrainsSentencePairs) {
       "BertForPreTraining");
 }
 
+TEST_F(RunRecipe, RecurrentLanguageModelsLearn) {
+  for (
+      const std::string model :
+      {R"("model_type": "mamba", "architectures": ["MambaForCausalLM"], "hidden_size": 24, "num_hidden_layers": 2, "state_size": 4)",
+       R"("model_type": "rwkv", "architectures": ["RwkvForCausalLM"], "hidden_size": 24, "num_hidden_layers": 2)"}) {
+    SCOPED_TRACE(model);
+    const std::string recipe = Recipe("recurrent", StrCat(R"({"task": "causal-lm",
+      "data": [{"path": "@/texts.txt", "format": "lines"}], "split": {"validation": 0.1, "test": 0.1},
+      "tokenizer": {"type": "bpe", "vocab_size": 300}, "model": {)",
+                                                          model, R"(},
+      "training": {"max_tokens": 16, "batch_size": 4, "max_steps": 60, "log_every": 10,
+                   "optimizer": {"lr": 0.01}}})"));
+    for (const char* file : {"checkpoint.safetensors", "curve.jsonl"})
+      std::remove(StrCat(folder_, "/a/", file).c_str());
+    const Status status = TrainCommand(recipe, folder_ + "/a", nullptr, progress_);
+    ASSERT_TRUE(status.ok()) << status.message();
+    const auto result = EvalCommand(recipe, folder_ + "/a", {}, nullptr);
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_LT(result->metrics["perplexity"].as_number(), 15);  // of 300 at the beginning
+  }
+}
+
 TEST_F(RunRecipe, SaysWhichFileIsMissingAndWhereItComesFrom) {
   const std::string recipe = Recipe("gone", R"({"task": "causal-lm",
     "data": [{"path": "@/gone.txt", "url": "https://example.org/gone"}], "training": {"max_steps": 1}})");

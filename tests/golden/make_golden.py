@@ -220,7 +220,8 @@ def outputs_of(model, output):
     found["next_sentence"] = output.seq_relationship_logits
   elif "logits" in output:
     found["logits"] = output.logits
-  for i, attention in enumerate(output.attentions or ()):
+  probabilities = [a for a in output.get("attentions") or () if a is not None and a.dim() == 4]  # RWKV names hidden states so
+  for i, attention in enumerate(probabilities):
     found[f"attentions.{i}"] = attention
   for i, hidden in enumerate(output.hidden_states or ()):
     found[f"hidden_states.{i}"] = hidden

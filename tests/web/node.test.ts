@@ -105,6 +105,52 @@ describe('a pipeline', () => {
     assert.ok(tokens > 4);
   });
 
+  test('gives the best of several beams, and as many texts as asked for', async () => {
+    await using generate = await pipeline('text-generation', `${golden}text-generation`);
+    const options = { num_beams: 4, max_new_tokens: 12, return_full_text: false, output_logprobs: true };
+    const texts = await generate('The old boat', { ...options, num_return_sequences: 3, length_penalty: 0 });
+    assert.equal(new Set(texts.map(({ generated_text }) => generated_text)).size, 3);
+    const sums = texts.map(({ tokens }) => (tokens ?? []).reduce((sum, { logprob }) => sum + logprob, 0));
+    assert.deepEqual(
+      sums,
+      sums.toSorted((a, b) => b - a),
+    );
+    const [best] = await generate('The old boat', { ...options, length_penalty: 0 });
+    assert.deepEqual(best, texts[0]);
+    assert.throws(() => generate.stream('x', { num_beams: 2 }), { code: 'invalid-argument', message: /num_beams/ });
+    await assert.rejects(generate('x', { num_beam_groups: 2 } as object), {
+      code: 'unsupported',
+      message: /num_beam_groups/,
+    });
+  });
+
+  test('draws several texts at once', async () => {
+    await using generate = await pipeline('text-generation', `${golden}text-generation`);
+    const options = { do_sample: true, temperature: 2, max_new_tokens: 12, seed: 3 };
+    const [one] = await generate('Snow', options);
+    const texts = await generate('Snow', { ...options, num_return_sequences: 3 });
+    assert.equal(texts.length, 3);
+    assert.equal(texts[0]?.generated_text, one?.generated_text);
+    assert.notEqual(texts[1]?.generated_text, one?.generated_text);
+  });
+
+  test('tells how likely each token was, and what else was likely', async () => {
+    await using generate = await pipeline('text-generation', `${golden}text-generation`);
+    const options = { max_new_tokens: 5, output_logprobs: true, top_logprobs: 3 };
+    const seen: object[] = [];
+    for await (const { text: _, ...scored } of generate.stream('The old boat', options)) {
+      assert.equal(scored.top_logprobs?.length, 3);
+      assert.equal(scored.token, scored.top_logprobs?.[0]?.token);
+      assert.ok((scored.logprob ?? 1) <= 0);
+      seen.push(scored);
+    }
+    const [whole] = await generate('The old boat', options);
+    assert.deepEqual(whole?.tokens, seen);
+    const [plain] = await generate('The old boat', { max_new_tokens: 5 });
+    assert.equal(plain?.generated_text, whole?.generated_text);
+    assert.equal(plain?.tokens, undefined);
+  });
+
   test('draws the same text for the same seed, and other texts for others', async () => {
     await using generate = await pipeline('text-generation', `${golden}text-generation`);
     const draw = async (seed: number) =>

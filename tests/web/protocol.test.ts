@@ -196,7 +196,7 @@ describe('a token stream', () => {
         made.push(token);
         notice({ token, text: `${token} ` });
       }
-      return { prompt_tokens: 1, finish_reason: 'length' };
+      return { prompt_tokens: 1, finish_reason: 'length', texts: [] };
     };
   const open = (client: Client, signal?: AbortSignal) => {
     let id = 0;

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Makes the golden files of generation: what `generate` answers on the tiny models for many settings.
+
+    python3 tests/golden/make_generation_golden.py [MODEL ...]
+
+See README.md beside this. Every case is one whose choices are clear: small noise on the scores does not change it.
+"""
+import json
+import sys
+
+import make_golden as golden  # sets the environment before PyTorch is read
+import torch
+import transformers
+
+FOLDER = golden.HERE / "generation"
+MODELS = ("gpt2", "llama", "bart", "t5")
+NOISE = 2e-3
+DRAWS = 3
+
+
+class Noise(transformers.LogitsProcessor):
+
+  def __init__(self, seed):
+    self.generator = golden.generator(seed)
+
+  def __call__(self, input_ids, scores):
+    return scores + NOISE * (2 * torch.rand(scores.shape, generator=self.generator) - 1)
+
+
+def run(model, inputs, options, processors=()):
+  tensors = {k: torch.tensor([v]) for k, v in inputs.items()}
+  tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
+  return model.generate(**tensors, **options, logits_processor=transformers.LogitsProcessorList(processors),
+                        return_dict_in_generate=True, output_scores=True)
+
+
+def clear(model, inputs, options, sequences):
+  """Whether noise leaves the result as it is."""
+  return all(torch.equal(sequences, run(model, inputs, options, [Noise(seed)]).sequences) for seed in range(DRAWS))
+
+
+def answer(name, model, make_inputs, options):
+  """The first of some prompts whose answer is clear."""
+  for attempt in range(60):
+    inputs = make_inputs(golden.generator(1000 * golden.seed_of(name + json.dumps(options)) + attempt))
+    out = run(model, inputs, options)
+    if clear(model, inputs, options, out.sequences):
+      case = {"options": options, **inputs, "sequences": out.sequences.tolist()}
+      if "sequences_scores" in out:
+        case["scores"] = golden.rounded(out.sequences_scores.tolist())
+      return case
+  sys.exit(f"{name}: no clear answer for {options}")
+
+
+def frequent(model, make_inputs, options):
+  """Ids that come often, so that settings about them matter; the commonest first."""
+  counts = {}
+  for seed in range(8):
+    out = run(model, make_inputs(golden.generator(seed)), dict(options, max_new_tokens=16)).sequences[0, -14:].tolist()
+    for a in out:
+      counts[a] = counts.get(a, 0) + 1
+  return [i for i, _ in sorted(counts.items(), key=lambda x: (-x[1], x[0])) if i > 0]
+
+
+def settings(ids):
+  """Options of every kind; `ids` are the commonest."""
+  a, b, c, d = ids[:4]
+  ends = {"eos_token_id": c}
+  several = {"eos_token_id": [b, d], "pad_token_id": 3}
+  greedy = [
+      {},
+      {"max_new_tokens": 12},
+      {"max_length": 24},
+      dict(ends, max_new_tokens=24),
+      dict(several, max_new_tokens=24),
+      dict(ends, min_new_tokens=9, max_new_tokens=24),
+      dict(ends, min_length=14, max_length=24),
+      {"repetition_penalty": 1.7},
+      {"repetition_penalty": 0.8, "max_new_tokens": 10},
+      {"no_repeat_ngram_size": 1},
+      {"no_repeat_ngram_size": 2, "max_new_tokens": 24},
+      {"encoder_repetition_penalty": 1.6},
+      {"encoder_no_repeat_ngram_size": 1},
+      {"encoder_no_repeat_ngram_size": 2},
+      {"bad_words_ids": [[a], [b, c], [c, b, a]]},
+      dict(ends, bad_words_ids=[[c], [a]], max_new_tokens=24),
+      {"suppress_tokens": [a, b, 96]},
+      {"begin_suppress_tokens": [a, b, c, d, 5]},
+      {"forced_eos_token_id": a, "max_length": 16},
+      {"sequence_bias": [[[a], -6.0], [[b, c], 9.0], [[d], 2.5]]},
+      dict(ends, exponential_decay_length_penalty=[4, 1.4], max_new_tokens=24),
+      {"remove_invalid_values": True, "bad_words_ids": [[a]], "max_new_tokens": 8},
+      {"do_sample": True, "top_k": 1, "temperature": 0.6},
+  ]
+  beams = [
+      {"num_beams": 2},
+      {"num_beams": 4, "max_new_tokens": 12},
+      dict(ends, num_beams=3, max_new_tokens=24),
+      dict(ends, num_beams=3, max_new_tokens=24, early_stopping=True),
+      dict(ends, num_beams=3, max_new_tokens=24, early_stopping="never"),
+      dict(ends, num_beams=3, max_new_tokens=16, length_penalty=0.0),
+      dict(ends, num_beams=4, max_new_tokens=16, length_penalty=2.5),
+      dict(ends, num_beams=4, max_new_tokens=16, length_penalty=2.5, early_stopping="never"),
+      dict(ends, num_beams=4, max_new_tokens=16, length_penalty=-1.5, early_stopping="never"),
+      dict(several, num_beams=4, max_new_tokens=20, num_return_sequences=4),
+      dict(several, num_beams=4, max_new_tokens=20, num_return_sequences=3, early_stopping=True),
+      dict(ends, pad_token_id=0, num_beams=3, max_new_tokens=20, num_return_sequences=3, length_penalty=0.5),
+      dict(ends, num_beams=3, min_new_tokens=8, max_new_tokens=20),
+      {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 2, "max_new_tokens": 16},
+      {"num_beams": 3, "repetition_penalty": 1.5, "max_new_tokens": 14},
+      dict(ends, num_beams=3, forced_eos_token_id=c, max_new_tokens=10),
+      {"num_beams": 2, "bad_words_ids": [[a], [b, c]], "max_new_tokens": 10},
+      {"num_beams": 2, "sequence_bias": [[[a], -3.0]], "renormalize_logits": True, "max_new_tokens": 10},
+      dict(ends, num_beams=5, num_return_sequences=5, max_new_tokens=10, exponential_decay_length_penalty=[3, 1.3]),
+  ]
+  return greedy + beams
+
+
+def make(name):
+  model = golden.load_model(name)
+  model.generation_config.max_length = None
+  encodes = golden.CASES[name].kind == "encoder-decoder"
+
+  def prompt(g, low=5, high=13):
+    return torch.randint(1, golden.VOCAB, (int(torch.randint(low, high, (), generator=g)),), generator=g).tolist()
+
+  source = lambda g: {"input_ids": prompt(g)}
+  begins = {"decoder_start_token_id": 2} if encodes else {}
+  ids = frequent(model, source, begins)
+  cases = [answer(name, model, source, begins | o) for o in settings(ids)]
+  forced = {"forced_bos_token_id": ids[1], "begin_suppress_tokens": ids[:3]}
+  if encodes:
+    for o in (forced, dict(forced, num_beams=3), {"bos_token_id": 7, "decoder_start_token_id": None},
+              {"encoder_no_repeat_ngram_size": 1, "num_beams": 3}):
+      cases.append(answer(name, model, source, begins | o))
+    begun = lambda g: {"input_ids": prompt(g), "decoder_input_ids": prompt(g, 2, 5)}
+    for o in ({}, {"num_beams": 3, "length_penalty": 2.0, "max_length": 14}, {"repetition_penalty": 1.5}):
+      cases.append(answer(name, model, begun, begins | o))
+  else:
+    one = lambda g: {"input_ids": prompt(g, 1, 2)}
+    cases += [answer(name, model, one, o) for o in (forced, dict(forced, num_beams=3))]
+  FOLDER.mkdir(exist_ok=True)
+  lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
+  (FOLDER / f"{name}.json").write_text(f'{{"model":"{name}","cases":[\n{lines}\n]}}\n')
+  ended = sum(1 for c in cases if "eos_token_id" in c["options"]
+              and any(t in golden_ids(c["options"]["eos_token_id"]) for s in c["sequences"] for t in s[len(c["input_ids"]):]))
+  print(f"generation/{name}: {len(cases)} cases, {ended} end by a token")
+
+
+def golden_ids(value):
+  return value if isinstance(value, list) else [value]
+
+
+def processed(config, prompt_length, ids, logits):
+  model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**dict(golden.GPT2, n_layer=1, vocab_size=len(logits))))
+  config._eos_token_tensor = None if config.eos_token_id is None else torch.tensor(golden_ids(config.eos_token_id))
+  processors = model._get_logits_processor(generation_config=config, input_ids_seq_length=prompt_length,
+                                           encoder_input_ids=torch.tensor([ids[:prompt_length]]))
+  return torch.softmax(processors(torch.tensor([ids]), torch.tensor([logits])).double(), -1)[0].tolist()
+
+
+def make_processors():
+  """Probabilities of the next token after the processors and warpers, by themselves and together."""
+  g = golden.generator(77)
+  logits = [round(x, 4) for x in (2.5 * torch.randn(40, generator=g)).tolist()]
+  ids = [7, 3, 17, 9, 3, 17, 21, 9, 3]
+  best = sorted(range(40), key=lambda i: -logits[i])
+  options = [
+      {"typical_p": 0.3}, {"typical_p": 0.9}, {"typical_p": 0.05}, {"epsilon_cutoff": 0.05}, {"epsilon_cutoff": 0.9},
+      {"eta_cutoff": 0.02}, {"eta_cutoff": 0.4}, {"typical_p": 0.8, "top_k": 7, "temperature": 1.6},
+      {"top_p": 0.9, "min_p": 0.02, "typical_p": 0.9, "epsilon_cutoff": 0.001, "eta_cutoff": 0.01},
+      {"no_repeat_ngram_size": 2}, {"no_repeat_ngram_size": 1}, {"encoder_no_repeat_ngram_size": 2}, {"encoder_repetition_penalty": 2.0},
+      {"repetition_penalty": 1.6, "encoder_repetition_penalty": 1.4}, {"bad_words_ids": [[best[0]], [9, 3, best[1]], [3, 9, best[2]]]},
+      {"sequence_bias": [[[best[0]], -3.5], [[3, best[3]], 2.0], [[9, 3, best[4]], 1.0]]}, {"suppress_tokens": best[:5]},
+      {"eos_token_id": best[0], "min_length": 10}, {"eos_token_id": [best[0], best[1]], "min_new_tokens": 4},
+      {"eos_token_id": best[6], "exponential_decay_length_penalty": [1, 1.5]}, {"eos_token_id": best[-1], "exponential_decay_length_penalty": [1, 1.5]},
+      {"num_beams": 2, "top_k": 1}, {"num_beams": 2, "top_p": 0.05}, {"num_beams": 2, "min_p": 1.0}, {"num_beams": 2, "typical_p": 0.01},
+      {"num_beams": 2, "eos_token_id": [best[3], best[9]], "top_k": 1}, {"num_beams": 3, "epsilon_cutoff": 0.9},
+      {"renormalize_logits": True, "top_k": 4, "temperature": 0.5},
+  ]
+  cases = []
+  for o in options:
+    config = transformers.GenerationConfig(**dict(dict(do_sample=True, top_k=0, max_length=30), **o))
+    cases.append({"options": o, "prompt": 6, "probabilities": golden.rounded(processed(config, 6, ids, logits))})
+  lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
+  (golden.HERE / "logits_processors.json").write_text(f'{{"logits":{json.dumps(logits)},"ids":{json.dumps(ids)},"cases":[\n{lines}\n]}}\n')
+  print(f"logits_processors.json: {len(cases)} cases")
+
+
+def main(names):
+  torch.set_num_threads(1)
+  torch.use_deterministic_algorithms(True)
+  transformers.logging.set_verbosity_error()
+  if not names:
+    make_processors()
+  for name in names or [m for m in MODELS if m in golden.CASES]:
+    make(name)
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
