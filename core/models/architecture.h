@@ -61,6 +61,7 @@ extern const Architecture kGpt2;
 extern const Architecture kGptNeo;
 extern const Architecture kGptNeox;
 extern const Architecture kGranite;
+extern const Architecture kLfm2;
 extern const Architecture kLlama;
 extern const Architecture kMamba;
 extern const Architecture kMistral;
@@ -71,6 +72,8 @@ extern const Architecture kOlmo2;
 extern const Architecture kPhi3;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
+extern const Architecture kQwen35;
+extern const Architecture kQwen35Text;
 extern const Architecture kRwkv;
 extern const Architecture kSmolLM3;
 

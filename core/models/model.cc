@@ -23,6 +23,7 @@ const Architecture* const kRegistry[] = {
     &kGptNeo,
     &kGptNeox,
     &kGranite,
+    &kLfm2,
     &kLlama,
     &kMamba,
     &kMistral,
@@ -33,6 +34,8 @@ const Architecture* const kRegistry[] = {
     &kPhi3,
     &kQwen2,
     &kQwen3,
+    &kQwen35,
+    &kQwen35Text,
     &kRwkv,
     &kSmolLM3,
 };

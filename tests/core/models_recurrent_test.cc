@@ -82,6 +82,13 @@ TEST(RecurrentModels, AStateOfAnotherBatchIsRefused) {
   }
 }
 
+TEST(RecurrentModels, ExpertsAreRefusedByName) {
+  const Status status =
+      CreateModel(*Json::Parse(R"({"model_type": "qwen3_5_moe", "architectures": ["X"]})"))
+          .status();
+  EXPECT_NE(status.message().find("qwen3_5_moe"), std::string::npos);
+}
+
 TEST(RecurrentModels, SettingsThatMakeNoSenseAreRefused) {
   const auto refused = [](const std::string& type, const std::string& setting) {
     return !CreateModel(*Json::Parse(StrCat(R"({"model_type": ")", type, "\", ", setting, "}")))
@@ -101,6 +108,22 @@ TEST(RecurrentModels, SettingsThatMakeNoSenseAreRefused) {
   EXPECT_TRUE(refused("rwkv", R"("attention_hidden_size": -1)"));
   EXPECT_TRUE(refused("rwkv", R"("rescale_every": 1e9)"));
   EXPECT_TRUE(refused("rwkv", R"("num_hidden_layers": 0)"));
+  EXPECT_FALSE(refused("qwen3_5_text", R"("num_hidden_layers": 2)"));
+  EXPECT_TRUE(refused("qwen3_5_text", R"("attn_output_gate": false)"));
+  EXPECT_TRUE(refused("qwen3_5_text", R"("linear_num_key_heads": 3)"));
+  EXPECT_TRUE(refused("qwen3_5_text", R"("linear_key_head_dim": 0)"));
+  EXPECT_TRUE(refused("qwen3_5_text", R"("layer_types": ["full_attention"])"));
+  EXPECT_TRUE(refused("qwen3_5_text", R"("num_hidden_layers": 1, "layer_types": ["spiral"])"));
+  EXPECT_TRUE(refused("qwen3_5_text", R"("full_attention_interval": 0)"));
+  EXPECT_TRUE(refused("qwen3_5", R"("text_config": {"num_hidden_layers": 2})"));  // bare
+  EXPECT_TRUE(refused("qwen3_5", R"("architectures": ["Qwen3_5ForConditionalGeneration"])"));
+  EXPECT_FALSE(refused("lfm2", R"("num_hidden_layers": 2)"));
+  EXPECT_TRUE(refused("lfm2", R"("full_attn_idxs": [99])"));
+  EXPECT_TRUE(refused("lfm2", R"("full_attn_idxs": ["one"])"));
+  EXPECT_TRUE(refused("lfm2", R"("conv_L_cache": 0)"));
+  EXPECT_TRUE(refused("lfm2", R"("block_multiple_of": 0)"));
+  EXPECT_TRUE(refused("lfm2", R"("block_ffn_dim_multiplier": -1)"));
+  EXPECT_TRUE(refused("lfm2", R"("block_ff_dim": 1, "block_ffn_dim_multiplier": 0.1)"));
 }
 
 }  // namespace
