@@ -72,6 +72,7 @@ class Bpe final : public TokenModel {
       AppendUtf8(letter, kByteLetters[b]);
       letter_ids_[b] = vocabulary_.IdOf(letter);
     }
+    FindCuts();
     plain_bytes_ = options_.to_bytes && options_.prefix.empty() && options_.suffix.empty() &&
                    std::all_of(letter_ids_, letter_ids_ + 256, [](int32_t id) { return id >= 0; });
   }
@@ -92,15 +93,64 @@ class Bpe final : public TokenModel {
     } else {
       Spell(piece, tokens);
     }
-    const size_t count = tokens.size() - before;
-    tokens.resize(before + (count <= kShort ? MergeShort(tokens.data() + before, count)
-                                            : MergeLong(tokens.data() + before, count)));
+    size_t out = before;
+    for (size_t begin = before; begin < tokens.size();) {
+      const size_t end = EndOfPart(tokens, begin);
+      ModelToken* part = tokens.data() + begin;
+      const size_t count = end - begin;
+      const size_t left = count <= kShort ? MergeShort(part, count) : MergeLong(part, count);
+      std::copy(part, part + left, tokens.data() + out);
+      out += left;
+      begin = end;
+    }
+    tokens.resize(out);
     return OkStatus();
   }
   int32_t unknown_id() const override { return options_.unknown; }
 
  private:
   static constexpr size_t kShort = 48;
+  static constexpr std::string_view kBlank = "\xE2\x96\x81";
+
+  // SentencePiece's texts come whole, but hardly any token reaches across the front of a blank:
+  // which characters a token has before one is looked up here, and after all others the text may be
+  // cut.
+  void FindCuts() {
+    if (options_.to_bytes || options_.ignore_merges || !options_.prefix.empty() ||
+        !options_.suffix.empty()) {
+      return;
+    }
+    blank_ = vocabulary_.IdOf(kBlank);
+    for (int32_t id = 0; id < vocabulary_.limit() && blank_ >= 0; ++id) {
+      const std::string_view token = vocabulary_.TokenOf(id);
+      for (size_t at = token.find(kBlank, 1); at != std::string_view::npos;
+           at = token.find(kBlank, at + 1)) {
+        before_blank_.push_back(LastChar(token.substr(0, at)));
+      }
+    }
+    before_blank_.push_back(0x2581);
+    std::sort(before_blank_.begin(), before_blank_.end());
+    before_blank_.erase(std::unique(before_blank_.begin(), before_blank_.end()),
+                        before_blank_.end());
+  }
+  static char32_t LastChar(std::string_view text) {
+    size_t at = text.size() - 1;
+    while (at > 0 && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80) --at;
+    return DecodeUtf8(text, at).code;
+  }
+  // Where the tokens that may be joined with the one at `begin` end.
+  size_t EndOfPart(const std::vector<ModelToken>& tokens, size_t begin) const {
+    if (blank_ < 0) return tokens.size();
+    for (size_t i = begin + 1; i < tokens.size(); ++i) {
+      if (tokens[i].id != blank_) continue;
+      const std::string_view previous = vocabulary_.TokenOf(tokens[i - 1].id);
+      if (!previous.empty() &&
+          !std::binary_search(before_blank_.begin(), before_blank_.end(), LastChar(previous))) {
+        return i;
+      }
+    }
+    return tokens.size();
+  }
 
   int32_t WholePiece(std::string_view piece) const {
     if (!options_.to_bytes) return vocabulary_.IdOf(piece);
@@ -215,6 +265,8 @@ class Bpe final : public TokenModel {
   MergeTable merges_;
   BpeOptions options_;
   ByteTokens byte_tokens_;
+  int32_t blank_ = -1;                  // the token U+2581 where the text may be cut before it
+  std::vector<char32_t> before_blank_;  // sorted
   bool plain_bytes_;
   int32_t letter_ids_[256];
 };

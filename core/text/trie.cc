@@ -5,6 +5,7 @@
 namespace sotto {
 namespace {
 
+constexpr size_t kMaxTries = 256;
 constexpr size_t kMaxUnits = size_t{1} << 26;
 
 // A node whose children are to be placed: entries [begin, end) share its first `depth` bytes.
@@ -23,7 +24,7 @@ Result<Trie> Trie::Build(std::vector<Entry> entries) {
   units[0].parent = 0;
   // Free units form a list from `first_free` on: taken ones are skipped, and passed for good once
   // most of a stretch is taken.
-  size_t first_free = 1;
+  size_t first_free = 1, used = 1;
   std::vector<Pending> queue = {{kRoot, 0, static_cast<uint32_t>(entries.size()), 0}};
   std::vector<std::pair<uint8_t, uint32_t>> children;  // label, first entry
   for (size_t next = 0; next < queue.size(); ++next) {
@@ -47,7 +48,8 @@ Result<Trie> Trie::Build(std::vector<Entry> entries) {
     size_t base = 0, seen = 0, taken = 0;
     const size_t began = at;
     for (;; ++at) {
-      ++seen;
+      // Holes that are too tight are left to nodes of one child.
+      if (++seen == kMaxTries) at = std::max(at, used);
       if (!is_free(at)) {
         ++taken;
         continue;
@@ -61,6 +63,7 @@ Result<Trie> Trie::Build(std::vector<Entry> entries) {
     if (began == first_free && taken * 20 >= seen * 19) first_free = at;
     while (first_free < units.size() && units[first_free].parent != kFree) ++first_free;
     const size_t needed = base + children.back().first + 1;
+    used = std::max(used, needed);
     if (needed > kMaxUnits) return Unsupported("a vocabulary whose trie has over 67108864 nodes");
     if (needed > units.size()) units.resize(std::max(needed, units.size() + units.size() / 8));
     units[p.node].base = static_cast<uint32_t>(base);
