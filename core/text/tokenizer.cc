@@ -1,6 +1,7 @@
 #include "core/text/tokenizer.h"
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
@@ -125,6 +126,7 @@ struct Tokenizer::Impl {
                           const EncodeOptions& options) const;
   Status Pad(const EncodeOptions& options, Encoding& encoding) const;
   void ReadConfig(const Json& config, const Json& special_tokens_map);
+  Status ReadAddedEnds(const Json& config);
 };
 
 // Cuts a text into the pieces that the model will see.
@@ -484,6 +486,31 @@ void Tokenizer::Impl::ReadConfig(const Json& config, const Json& special_tokens_
   }
 }
 
+// Llama's kin say in tokenizer_config.json what is put around a text, and that goes before what
+// tokenizer.json says.
+Status Tokenizer::Impl::ReadAddedEnds(const Json& config) {
+  std::string_view name = config["tokenizer_class"].as_string();
+  if (name.ends_with("Fast")) name.remove_suffix(4);
+  static constexpr std::string_view kClasses[] = {"CodeLlamaTokenizer", "GPTNeoXTokenizer",
+                                                  "GemmaTokenizer", "LlamaTokenizer"};
+  const bool known =
+      std::find(std::begin(kClasses), std::end(kClasses), name) != std::end(kClasses);
+  if (!known || config["add_bos_token"].is_null()) return OkStatus();
+  SOTTO_ASSIGN_OR_RETURN(const bool bos, config.BoolAt("add_bos_token"));
+  SOTTO_ASSIGN_OR_RETURN(const bool eos, config.BoolOr("add_eos_token", false));
+  const auto around = [&](int8_t sequence) {
+    std::vector<PostProcessor::Part> parts;
+    if (bos && roles[kBos] >= 0) parts.push_back({-1, sequence, {roles[kBos]}});
+    parts.push_back({sequence, sequence, {}});
+    if (eos && roles[kEos] >= 0) parts.push_back({-1, sequence, {roles[kEos]}});
+    return parts;
+  };
+  post_processor = {};
+  post_processor.single = post_processor.pair = around(0);
+  for (PostProcessor::Part& part : around(1)) post_processor.pair.push_back(std::move(part));
+  return OkStatus();
+}
+
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
@@ -522,6 +549,9 @@ Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
   };
   if (Status status = build(); !status.ok()) return status.In("tokenizer.json");
   impl->ReadConfig(config, special);
+  if (Status status = impl->ReadAddedEnds(config); !status.ok()) {
+    return status.In("tokenizer_config.json");
+  }
   return Tokenizer(std::move(impl));
 }
 

@@ -90,6 +90,21 @@ TEST(TextTokenizer, AnExpressionMadeToBeSlowEnds) {
   EXPECT_FALSE(regex->Find(std::string(300, 'a'), 0, &begin, &end));
 }
 
+TEST(TextTokenizer, LlamasConfigSaysWhatIsPutAroundAText) {
+  const auto ids = [](const std::string& config) {
+    const auto tokenizer = Tokenizer::FromJson(
+        R"({"model":{"type":"BPE","vocab":{"<s>":0,"</s>":1,"a":2,"b":3},"merges":[]}})", config);
+    EXPECT_TRUE(tokenizer.ok());
+    return tokenizer->EncodePair("a", "b")->ids;
+  };
+  using Ids = std::vector<int32_t>;
+  const std::string head = R"({"tokenizer_class":"LlamaTokenizerFast")";
+  EXPECT_EQ(ids(head + "}"), (Ids{2, 3}));
+  EXPECT_EQ(ids(head + R"(,"add_bos_token":true})"), (Ids{0, 2, 0, 3}));
+  EXPECT_EQ(ids(head + R"(,"add_bos_token":false,"add_eos_token":true})"), (Ids{2, 1, 3, 1}));
+  EXPECT_EQ(ids(R"({"tokenizer_class":"BertTokenizer","add_bos_token":true})"), (Ids{2, 3}));
+}
+
 TEST(TextTokenizer, AMalformedFileIsAnErrorThatSaysWhere) {
   ExpectError(R"({"model":{"type":"Unigram","vocab":{}}})", StatusCode::kInvalidFile, "'vocab'");
   ExpectError(R"({"model":{"type":"Unigram","vocab":[["a",0],["b"]]}})", StatusCode::kInvalidFile,
