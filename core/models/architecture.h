@@ -51,6 +51,7 @@ struct Architecture {
   std::string_view class_prefix;  // of "architectures", before "For..." or "Model"
   Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
 };
+extern const Architecture kBart;
 extern const Architecture kBert;
 extern const Architecture kDeberta;
 extern const Architecture kDebertaV2;
@@ -64,6 +65,7 @@ extern const Architecture kGranite;
 extern const Architecture kLfm2;
 extern const Architecture kLlama;
 extern const Architecture kMamba;
+extern const Architecture kMBart;
 extern const Architecture kMistral;
 extern const Architecture kModernBert;
 extern const Architecture kModernBertDecoder;

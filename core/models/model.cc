@@ -13,6 +13,7 @@ namespace {
 
 // clang-format off: one a line
 const Architecture* const kRegistry[] = {
+    &kBart,
     &kBert,
     &kDeberta,
     &kDebertaV2,
@@ -26,6 +27,7 @@ const Architecture* const kRegistry[] = {
     &kLfm2,
     &kLlama,
     &kMamba,
+    &kMBart,
     &kMistral,
     &kModernBert,
     &kModernBertDecoder,
@@ -52,6 +54,7 @@ constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"LMHeadModel", Head::kCausalLM},
     {"ForConditionalGeneration", Head::kSeq2SeqLM},
     {"TextModel", Head::kNone},
+    {"MTModel", Head::kSeq2SeqLM},
     {"Model", Head::kNone},
 };
 

@@ -90,6 +90,7 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
     const std::string stored =
         StoredName(model, p.name, [&](const std::string& name) { return source.Has(name); });
     if (stored.empty()) {
+      if (p.kind == Parameter::Kind::kConstant) continue;
       if (options.fresh_head && (!BelongsToBackbone(model, p.name) || model.Ignores(p.name)))
         continue;
       return NoTensor(p);
@@ -254,6 +255,7 @@ Status WeightStream::End() {
 Status WeightStream::Finish() const {
   const std::vector<Parameter>& all = model_->parameters().all();
   for (size_t p = 0; p < all.size(); ++p) {
+    if (all[p].kind == Parameter::Kind::kConstant) continue;
     if (filled_.empty() || !filled_[p]) return NoTensor(all[p]);
   }
   return OkStatus();

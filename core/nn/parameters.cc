@@ -41,6 +41,10 @@ void ParameterList::Bias(std::string name, Tensor& tensor, int64_t size) {
 void ParameterList::Norm(std::string name, Tensor& tensor, int64_t size) {
   Add(std::move(name), tensor, {size}, Parameter::Kind::kNorm, false);
 }
+void ParameterList::Constant(std::string name, Tensor& tensor, Tensor value) {
+  Add(std::move(name), tensor, value.shape(), Parameter::Kind::kConstant, false);
+  tensor = std::move(value);
+}
 
 void ParameterList::Other(std::string name, Tensor& tensor, Shape shape) {
   Add(std::move(name), tensor, shape, Parameter::Kind::kBias, false);
@@ -60,6 +64,7 @@ int64_t ParameterList::elements() const {
 
 Status ParameterList::Initialize(uint64_t seed, float std) {
   for (const Parameter& p : all_) {
+    if (p.kind == Parameter::Kind::kConstant) continue;
     SOTTO_ASSIGN_OR_RETURN(*p.tensor, Tensor::Zeros(p.shape));
     if (p.fresh) {
       Random random(seed, HashName(p.name));
@@ -75,8 +80,10 @@ Status ParameterList::Initialize(uint64_t seed, float std) {
 }
 
 void ParameterList::RequireGrad(bool wanted) {
-  for (const Parameter& p : all_)
-    p.tensor->set_grad_slot(wanted ? std::make_shared<GradSlot>() : nullptr);
+  for (const Parameter& p : all_) {
+    const bool trained = p.kind != Parameter::Kind::kConstant;
+    p.tensor->set_grad_slot(wanted && trained ? std::make_shared<GradSlot>() : nullptr);
+  }
 }
 
 Result<Tensor> Transposed(const Tensor& matrix) {

@@ -21,6 +21,7 @@ struct Parameter {
     kEmbedding,  // [entries, columns]: the same
     kBias,       // initialized to 0; no decay
     kNorm,       // initialized to 1; no decay
+    kConstant,   // not trained: has its value from the beginning, which a checkpoint may replace
   };
   std::string name;
   Shape shape;
@@ -53,6 +54,8 @@ class ParameterList {
   void BeginsAs(std::function<float(int64_t element, Random&)> fresh) {
     all_.back().fresh = std::move(fresh);
   }
+  // What is not trained, and need not be in the checkpoint: has `value` until that replaces it.
+  void Constant(std::string name, Tensor& tensor, Tensor value);
 
   void AddLike(const Parameter& parameter) { all_.push_back(parameter); }
 
@@ -62,7 +65,7 @@ class ParameterList {
 
   // Fresh weights: normal(0, std), zeros, ones; the same for a seed whatever the order of creation.
   Status Initialize(uint64_t seed, float std);
-  // Gives every parameter a gradient slot, or takes them away.
+  // Gives every parameter that is trained a gradient slot, or takes them away.
   void RequireGrad(bool wanted);
 
  private:

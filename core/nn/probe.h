@@ -15,6 +15,11 @@ class Probe {
 
   std::vector<Tensor> attentions;     // one a layer: [batch, heads, queries, keys]
   std::vector<Tensor> hidden_states;  // the embeddings, then one a layer: [batch, tokens, hidden]
+
+  // The same of an encoder-decoder, which leaves those above empty. The encoder's come with the
+  // calls that run it; cross_attentions have a key for each token of the source.
+  std::vector<Tensor> encoder_attentions, decoder_attentions, cross_attentions;
+  std::vector<Tensor> encoder_hidden_states, decoder_hidden_states;
 };
 
 }  // namespace sotto

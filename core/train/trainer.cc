@@ -99,8 +99,9 @@ std::pair<int, int64_t> Trainer::PhaseOf(int64_t step) const {
 }
 
 void Trainer::DropGradients() {
-  for (const Parameter& parameter : model_->parameters().all())
-    parameter.tensor->grad_slot()->grad = {};
+  for (const Parameter& parameter : model_->parameters().all()) {
+    if (parameter.tensor->requires_grad()) parameter.tensor->grad_slot()->grad = {};
+  }
 }
 
 Result<StepReport> Trainer::Step() {

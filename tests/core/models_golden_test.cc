@@ -25,15 +25,17 @@ std::string Folder(const std::string& name) {
   return std::string(SOTTO_SOURCE_DIR "/tests/golden/models/") + name;
 }
 
-// The models with a golden file that holds `key`, or with the file `name`.
-std::vector<std::string> ModelsWith(const std::string& file, const std::string& key = "") {
+// The models with that golden file, where it holds `key`, if given, and not `absent`.
+std::vector<std::string> ModelsWith(const std::string& file, const std::string& key = "",
+                                    const std::string& absent = "") {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(Folder(""))) {
     const std::string name = entry.path().filename().string();
     Result<FileView> view = FileView::Open(StrCat(Folder(name), "/", file));
     if (!view.ok()) continue;
     TensorSource source;
-    if (source.AddSafetensors(view->bytes(), nullptr).ok() && (key.empty() || source.Has(key)))
+    if (!source.AddSafetensors(view->bytes(), nullptr).ok()) continue;
+    if ((key.empty() || source.Has(key)) && (absent.empty() || !source.Has(absent)))
       names.push_back(name);
   }
   std::sort(names.begin(), names.end());
@@ -90,6 +92,18 @@ void ExpectClose(const Tensor& actual, const Tensor& expected, const Tensor& mas
   }
 }
 
+// [batch, heads, queries, keys], of the queries that are real.
+void ExpectSameAttention(const Tensor& actual, const Tensor& expected, const Tensor& mask,
+                         const std::string& what) {
+  ASSERT_EQ(actual.shape(), expected.shape()) << what;
+  const int64_t heads = actual.dim(1), queries = actual.dim(2), keys = actual.dim(3);
+  for (int64_t at = 0; at < actual.elements(); ++at) {
+    const int64_t b = at / (heads * queries * keys), q = at / keys % queries;
+    if (mask && static_cast<const uint8_t*>(mask.data())[b * queries + q] == 0) continue;
+    ASSERT_NEAR(actual.f32()[at], expected.f32()[at], kTolerance) << what << " element " << at;
+  }
+}
+
 class GoldenModel : public testing::TestWithParam<std::string> {};
 
 TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
@@ -106,10 +120,13 @@ TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
     ctx.set_probe(&probe);
     ModelInput input{.ids = golden[side + "input_ids"],
                      .attention_mask = golden[side + "attention_mask"],
-                     .token_type_ids = golden[side + "token_type_ids"]};
+                     .token_type_ids = golden[side + "token_type_ids"],
+                     .decoder_ids = golden[side + "decoder_input_ids"],
+                     .decoder_attention_mask = golden[side + "decoder_attention_mask"]};
     const ModelOutput out = model->Forward(ctx, input);
     ASSERT_TRUE(ctx.ok()) << ctx.status().message();
-    const Tensor& mask = input.attention_mask;
+    const Tensor mask =
+        model->is_encoder_decoder() ? input.decoder_attention_mask : input.attention_mask;
     for (const auto& [key, actual] :
          {std::pair<std::string, Tensor>{"last_hidden_state", out.last_hidden_state},
           {"pooler_output", out.pooler_output},
@@ -117,22 +134,27 @@ TEST_P(GoldenModel, GivesTheReferencesOutputsWithPaddingOnEitherSide) {
           {"next_sentence", out.next_sentence}}) {
       if (golden.Has(side + key)) ExpectClose(actual, golden[side + key], mask, side + key);
     }
-    for (size_t i = 0; golden.Has(StrCat(side, "hidden_states.", i)); ++i) {
-      ASSERT_LT(i, probe.hidden_states.size());
-      ExpectClose(probe.hidden_states[i], golden[StrCat(side, "hidden_states.", i)], mask,
-                  StrCat("hidden state ", i));
+    if (golden.Has(side + "encoder_last_hidden_state")) {
+      ExpectClose(out.encoder_last_hidden_state, golden[side + "encoder_last_hidden_state"],
+                  input.attention_mask, "encoder_last_hidden_state");
     }
-    for (size_t i = 0; golden.Has(StrCat(side, "attentions.", i)); ++i) {
-      ASSERT_LT(i, probe.attentions.size());
-      const Tensor& actual = probe.attentions[i];
-      const Tensor expected = golden[StrCat(side, "attentions.", i)];
-      ASSERT_EQ(actual.shape(), expected.shape());
-      const int64_t heads = actual.dim(1), queries = actual.dim(2), keys = actual.dim(3);
-      for (int64_t at = 0; at < actual.elements(); ++at) {
-        const int64_t b = at / (heads * queries * keys), q = at / keys % queries;
-        if (mask && static_cast<const uint8_t*>(mask.data())[b * queries + q] == 0) continue;
-        ASSERT_NEAR(actual.f32()[at], expected.f32()[at], kTolerance)
-            << "attention " << i << " element " << at;
+    for (const auto& [key, actual, shown] :
+         {std::tuple{"hidden_states.", &probe.hidden_states, mask},
+          {"encoder_hidden_states.", &probe.encoder_hidden_states, input.attention_mask},
+          {"decoder_hidden_states.", &probe.decoder_hidden_states, mask}}) {
+      for (size_t i = 0; golden.Has(StrCat(side, key, i)); ++i) {
+        ASSERT_LT(i, actual->size());
+        ExpectClose((*actual)[i], golden[StrCat(side, key, i)], shown, StrCat(key, i));
+      }
+    }
+    for (const auto& [key, actual, shown] :
+         {std::tuple{"attentions.", &probe.attentions, mask},
+          {"encoder_attentions.", &probe.encoder_attentions, input.attention_mask},
+          {"decoder_attentions.", &probe.decoder_attentions, mask},
+          {"cross_attentions.", &probe.cross_attentions, mask}}) {
+      for (size_t i = 0; golden.Has(StrCat(side, key, i)); ++i) {
+        ASSERT_LT(i, actual->size());
+        ExpectSameAttention((*actual)[i], golden[StrCat(side, key, i)], shown, StrCat(key, i));
       }
     }
   }
@@ -260,7 +282,130 @@ TEST_P(GoldenDecoder, ContinuesGreedilyAsTheReferenceDoes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenDecoder,
-                         testing::ValuesIn(ModelsWith("golden.safetensors", "single.generated")),
+                         testing::ValuesIn(ModelsWith("golden.safetensors", "single.generated",
+                                                      "single.decoder_input_ids")),
+                         TestName);
+
+class GoldenEncoderDecoder : public testing::TestWithParam<std::string> {};
+
+// Ids begin..end of the rows.
+Tensor Columns(const Tensor& ids, int64_t begin, int64_t end) {
+  Tensor out = *Tensor::Allocate({ids.dim(0), end - begin}, DType::kI32);
+  for (int64_t b = 0; b < ids.dim(0); ++b) {
+    std::copy_n(ids.i32() + b * ids.dim(1) + begin, end - begin, out.i32() + b * (end - begin));
+  }
+  return out;
+}
+
+TEST_P(GoldenEncoderDecoder, GivesTheSameForACacheFedInPiecesOfAnySizeFromIdsOrEncoderStates) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name);
+  Golden golden(Folder(name) + "/golden.safetensors");
+  const Tensor
+      ids = golden["single.decoder_input_ids"],
+      expected = golden[golden.Has("single.logits") ? "single.logits" : "single.last_hidden_state"];
+  const int64_t tokens = ids.dim(1), width = expected.dim(2);
+  for (const int64_t piece : {int64_t{1}, int64_t{2}, int64_t{5}, tokens - 1, tokens}) {
+    for (const bool encoded : {false, true}) {
+      Arena arena;
+      Context ctx(&arena);
+      KvCache cache;
+      ModelInput input{.ids = golden["single.input_ids"]};
+      if (encoded) input = {.encoder_states = golden["single.encoder_last_hidden_state"]};
+      for (int64_t at = 0; at < tokens; at += piece) {
+        const int64_t n = std::min(piece, tokens - at);
+        input.decoder_ids = Columns(ids, at, at + n);
+        const ModelOutput out = model->Forward(ctx, input, &cache);
+        ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+        EXPECT_EQ(static_cast<bool>(out.encoder_last_hidden_state), !encoded && at == 0);
+        const Tensor& actual = out.logits ? out.logits : out.last_hidden_state;
+        for (int64_t i = 0; i < n * width; ++i) {
+          const float e = expected.f32()[at * width + i];
+          ASSERT_NEAR(actual.f32()[i], e, kTolerance * (1 + std::fabs(e)))
+              << "piece " << piece << " at " << at;
+        }
+        input = {};  // the cache has the rest
+      }
+      EXPECT_EQ(cache.length(), tokens);
+    }
+  }
+}
+
+class GoldenTranslation : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenTranslation, DecodesGreedilyAsTheReferenceDoesFromSourcesPaddedOnEitherSide) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name);
+  Golden golden(Folder(name) + "/golden.safetensors");
+  for (const std::string side : {"right.", "left.", "single."}) {
+    const Tensor expected = golden[side + "generated"];
+    ASSERT_TRUE(expected);
+    Arena arena;
+    Context ctx(&arena);
+    KvCache cache;
+    ModelInput input{.ids = golden[side + "input_ids"],
+                     .attention_mask = golden[side + "attention_mask"]};
+    for (int64_t step = 0; step + 1 < expected.dim(1); ++step) {
+      input.decoder_ids = Columns(expected, step, step + 1);
+      const ModelOutput out = model->Forward(ctx, input, &cache);
+      ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+      const int64_t vocab = out.logits.dim(2);
+      for (int64_t b = 0; b < expected.dim(0); ++b) {
+        const float* row = out.logits.f32() + b * vocab;
+        EXPECT_EQ(std::max_element(row, row + vocab) - row,
+                  expected.i32()[b * expected.dim(1) + step + 1])
+            << side << "sequence " << b << " step " << step;
+      }
+      input.ids = {};
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenTranslation,
+                         testing::ValuesIn(ModelsWith("golden.safetensors", "right.generated")),
+                         TestName);
+
+TEST_P(GoldenEncoderDecoder, GoesOnFromACacheWhoseRowsWereReordered) {
+  const std::string name = GetParam();
+  const std::unique_ptr<Model> model = Open(name);
+  Golden golden(Folder(name) + "/golden.safetensors");
+  const Tensor ids = golden["right.decoder_input_ids"],
+               source_mask = golden["right.attention_mask"];
+  const int64_t source = source_mask.dim(1);
+  Arena arena;
+  Context ctx(&arena);
+  const auto last = [&](const ModelOutput& out) {
+    return out.logits ? out.logits : out.last_hidden_state;
+  };
+  KvCache straight, reordered;
+  ModelInput input{.ids = golden["right.input_ids"], .attention_mask = source_mask};
+  input.decoder_ids = Columns(ids, 0, 2);
+  model->Forward(ctx, input, &straight);
+  model->Forward(ctx, input, &reordered);
+  input.decoder_ids = Columns(ids, 2, 3);
+  const Tensor expected = last(model->Forward(ctx, input, &straight));
+  const std::vector<int32_t> rows = {2, 0, 0, 1};
+  reordered.Reorder(ctx, rows);
+  ModelInput next{.attention_mask = *Tensor::Allocate({4, source}, DType::kU8),
+                  .decoder_ids = *Tensor::Allocate({4, 1}, DType::kI32)};
+  for (size_t b = 0; b < rows.size(); ++b) {
+    std::copy_n(static_cast<const uint8_t*>(source_mask.data()) + rows[b] * source, source,
+                static_cast<uint8_t*>(next.attention_mask.data()) + b * source);
+    next.decoder_ids.i32()[b] = input.decoder_ids.i32()[rows[b]];
+  }
+  const Tensor actual = last(model->Forward(ctx, next, &reordered));
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  const int64_t width = expected.dim(2);
+  for (size_t b = 0; b < rows.size(); ++b) {
+    for (int64_t i = 0; i < width; ++i) {
+      ASSERT_NEAR(actual.f32()[b * width + i], expected.f32()[rows[b] * width + i], 1e-5);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenEncoderDecoder,
+                         testing::ValuesIn(ModelsWith("golden.safetensors",
+                                                      "single.decoder_input_ids")),
                          TestName);
 
 class GoldenGradients : public testing::TestWithParam<std::string> {};
@@ -277,7 +422,8 @@ TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
   ctx.set_tape(&tape);
   const ModelInput input{.ids = golden["input_ids"],
                          .attention_mask = golden["attention_mask"],
-                         .token_type_ids = golden["token_type_ids"]};
+                         .token_type_ids = golden["token_type_ids"],
+                         .decoder_ids = golden["decoder_input_ids"]};
   const ModelOutput out = model->Forward(ctx, input);
   Tensor targets = golden["labels"];
   if (model->head() == Head::kCausalLM) {  // each position predicts the next one's id
@@ -294,6 +440,7 @@ TEST_P(GoldenGradients, MatchPyTorchForEveryParameter) {
   ASSERT_TRUE(tape.Run(ctx, loss).ok()) << ctx.status().message();
   size_t compared = 0;
   for (const Parameter& p : model->parameters().all()) {
+    if (p.kind == Parameter::Kind::kConstant) continue;
     ASSERT_TRUE(golden.Has("gradient." + p.name)) << p.name;
     const Tensor grad = p.tensor->grad_slot()->grad;
     ASSERT_TRUE(grad) << p.name << " got no gradient";

@@ -19,6 +19,9 @@ class Case:
   by_length: bool = False  # its positions depend on the length: what a cache fed in pieces gives is stored
   lengths: tuple = (11, 7, 4)  # of the sequences in a padded batch
   single: int = 24  # and of the one without a mask
+  decoder_lengths: tuple = (5, 7, 3)  # of what an encoder-decoder's decoder is fed beside them
+  decoder_single: int = 11
+  own_source: bool = False  # an encoder-decoder whose decoder is fed its own source
   save: Optional[Callable] = None  # (model, folder): instead of save_pretrained
   adjust: Optional[Callable[[Path, dict], None]] = None  # (folder, config): makes an older checkpoint of what was saved
 

@@ -136,7 +136,10 @@ def randomize(model, seed):
   """
   g = generator(seed)
   with torch.no_grad():
-    for name, p in model.named_parameters():
+    biases = [(k, b) for k, b in model.named_buffers() if k == "final_logits_bias"]
+    for name, p in [*model.named_parameters(), *biases]:
+      if not p.requires_grad and p.dim() == 2 and "embed_positions" in name:
+        continue  # a table of sines
       noise = torch.randn(p.shape, generator=g)
       lower = name.lower()
       if "norm" in lower or ".ln_" in lower or lower.startswith("ln_"):
@@ -190,10 +193,10 @@ def load_model(name, folder=None):
   return model.eval()
 
 
-def padded(lengths, side, g, low=1, high=VOCAB):
-  """ids and mask [batch, longest]; the ids under the padding are 0."""
+def padded(lengths, side, g, low=1, high=VOCAB, pad=0):
+  """ids and mask [batch, longest]; the ids under the padding are `pad`."""
   width = max(lengths)
-  ids = torch.zeros(len(lengths), width, dtype=torch.int64)
+  ids = torch.full((len(lengths), width), pad, dtype=torch.int64)
   mask = torch.zeros(len(lengths), width, dtype=torch.int64)
   for row, n in enumerate(lengths):
     at = slice(0, n) if side == "right" else slice(width - n, width)
@@ -221,12 +224,22 @@ def outputs_of(model, output):
     found["next_sentence"] = output.seq_relationship_logits
   elif "logits" in output:
     found["logits"] = output.logits
-  probabilities = [a for a in output.get("attentions") or () if a is not None and a.dim() == 4]  # RWKV names hidden states so
-  for i, attention in enumerate(probabilities):
-    found[f"attentions.{i}"] = attention
-  for i, hidden in enumerate(output.hidden_states or ()):
-    found[f"hidden_states.{i}"] = hidden
+  if getattr(output, "encoder_last_hidden_state", None) is not None:
+    found["encoder_last_hidden_state"] = output.encoder_last_hidden_state
+  for key in ("attentions", "hidden_states", "encoder_attentions", "decoder_attentions", "cross_attentions",
+              "encoder_hidden_states", "decoder_hidden_states"):
+    values = [v for v in getattr(output, key, None) or () if v is not None]
+    for i, value in enumerate(values):
+      if key == "attentions" and value.dim() != 4:
+        continue  # RWKV names hidden states so
+      found[f"{key}.{i}"] = value
   return found
+
+
+def mask_for(key, inputs):
+  """The mask of the half of the model that an output is of."""
+  decoded = "decoder_attention_mask" in inputs and not key.startswith("encoder_")
+  return inputs.get("decoder_attention_mask" if decoded else "attention_mask")
 
 
 def widened(model):
@@ -245,11 +258,11 @@ def run_checked(model, inputs, **options):
     wide = {}
     if "attention_mask" not in inputs or not getattr(model.config, "attn_logit_softcapping", None):
       wide = outputs_of(model, widened(model)(**inputs, **options))
-  mask = inputs.get("attention_mask")
   for key, value in got.items():
     if key not in wide:  # attentions
       continue
     difference = (value.double() - wide[key].double()).abs() / (1 + wide[key].double().abs())
+    mask = mask_for(key, inputs)
     if mask is not None and value.dim() > 2:
       difference = blank_padding(key, difference, mask)
     assert difference.max() < WELL_CONDITIONED, (key, difference.max())
@@ -258,7 +271,7 @@ def run_checked(model, inputs, **options):
 
 def blank_padding(key, value, mask):
   """Zeroes what is computed at padding: for a decoder nobody may rely on it."""
-  hidden = mask[:, None, :, None] if key.startswith("attentions") else mask[..., None]
+  hidden = mask[:, None, :, None] if "attentions" in key else mask[..., None]
   return value.masked_fill(hidden == 0, 0)
 
 
@@ -280,7 +293,71 @@ def is_decoder(name):
   return CASES[name].kind == "decoder"
 
 
+def is_encoder_decoder(name):
+  return CASES[name].kind == "encoder-decoder"
+
+
+def with_ends(ids, mask, end):
+  """Each row ends with the id that stands for the whole, and has no other."""
+  ids = torch.where(ids == end, end + 1, ids)
+  last = [int(row.nonzero()[-1]) for row in mask]
+  ids[range(len(ids)), last] = end
+  return ids
+
+
+def make_encoder_decoder_outputs(name, model, seed):
+  g = generator(seed)
+  case, config, golden = CASES[name], model.config, {}
+
+  def decoder_inputs(lengths, side):
+    ids, mask = padded(lengths, side, g, pad=config.pad_token_id)
+    return dict(decoder_input_ids=ids, decoder_attention_mask=mask)
+
+  for side in case.sides:
+    ids, mask = padded(case.lengths, side, g, pad=config.pad_token_id)
+    if case.own_source:
+      inputs = dict(input_ids=with_ends(ids, mask, config.eos_token_id), attention_mask=mask)
+    else:
+      inputs = dict(input_ids=ids, attention_mask=mask) | decoder_inputs(case.decoder_lengths, side)
+    options = dict(output_attentions=True, output_hidden_states=True) if case.probed and side == "right" else {}
+    found = run_checked(model, inputs, **options)
+    if not case.own_source:
+      found = {k: blank_padding(k, v, mask_for(k, inputs)) for k, v in found.items()}
+    golden.update({f"{side}.{k}": v for k, v in (inputs | found).items()})
+  ids = torch.randint(1, VOCAB, (1, case.single), generator=g)
+  if case.own_source:
+    inputs = dict(input_ids=with_ends(ids, torch.ones_like(ids), config.eos_token_id))
+  else:
+    inputs = dict(input_ids=ids, decoder_input_ids=torch.randint(1, VOCAB, (1, case.decoder_single), generator=g))
+  golden.update({f"single.{k}": v for k, v in (inputs | run_checked(model, inputs)).items()})
+  if case.generates and not case.own_source:
+    generated = make_decoded(model, golden, case.sides)
+    if generated is None:
+      return make_encoder_decoder_outputs(name, model, seed + 1000)
+    golden.update(generated)
+  return golden_tensors(golden)
+
+
+def make_decoded(model, golden, sides, steps=16):
+  """What greedy search gives from padded sources and from a single one, or None where a choice is too close."""
+  found = {}
+  start = model.config.decoder_start_token_id
+  settings = transformers.GenerationConfig(max_new_tokens=steps, do_sample=False, pad_token_id=model.config.pad_token_id,
+                                           decoder_start_token_id=start if start is not None else 0)
+  for key in (*sides, "single"):
+    prompt = {k: golden[f"{key}.{k}"] for k in ("input_ids", "attention_mask") if f"{key}.{k}" in golden}
+    prompt.setdefault("attention_mask", torch.ones_like(prompt["input_ids"]))
+    out = model.generate(**prompt, generation_config=settings, return_dict_in_generate=True, output_logits=True)
+    top = torch.stack(out.logits).topk(2).values
+    if (top[..., 0] - top[..., 1]).min() < 1e-2:
+      return None
+    found[f"{key}.generated"] = out.sequences  # with the start
+  return found
+
+
 def make_model_outputs(name, model, seed):
+  if is_encoder_decoder(name):
+    return make_encoder_decoder_outputs(name, model, seed)
   g = generator(seed)
   case, golden = CASES[name], {}
   decoder = case.kind == "decoder"
@@ -363,6 +440,14 @@ TRAINED = ("bert-masked-lm", "gpt2", "llama")  # which the ten optimizer steps s
 
 def training_batch(name, g, lengths=(11, 7, 4), words=VOCAB):
   """A right-padded batch and its labels, at the positions of the ids and IGNORED elsewhere."""
+  if is_encoder_decoder(name):
+    settings = CASES[name].settings
+    pad, start = settings["pad_token_id"], settings["decoder_start_token_id"]
+    low = pad + 1  # for a real token with that id the reference holds back the embedding's gradient
+    ids, mask = padded(lengths, "right", g, low=low, high=words, pad=pad)
+    labels, real = padded(CASES[name].decoder_lengths, "right", g, low=low, high=words, pad=pad)
+    fed = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], 1)
+    return dict(input_ids=ids, attention_mask=mask, decoder_input_ids=fed, labels=labels.masked_fill(real == 0, IGNORED))
   ids, mask = padded(lengths, "right", g, high=words)
   batch = dict(input_ids=ids, attention_mask=mask)
   if is_decoder(name):
@@ -396,8 +481,9 @@ def gradients_of(name, model, batch, **options):
   model.zero_grad(set_to_none=True)
   loss = loss_of(name, model, batch, **options)
   loss.backward()
-  grads = {k: p.grad.clone() for k, p in model.named_parameters()}
-  assert set(grads) == stored_names(name), set(grads) ^ stored_names(name)
+  grads = {k: p.grad.clone() for k, p in model.named_parameters() if p.requires_grad}
+  constants = {k for k, p in [*model.named_parameters(), *model.named_buffers()] if not p.requires_grad}
+  assert set(grads) == stored_names(name) - constants, set(grads) ^ stored_names(name)
   return loss.detach(), grads
 
 
