@@ -291,7 +291,7 @@ Status Generate(const Arguments& args) {
 
 Status Inspect(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
-  SOTTO_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFolder(folder));
+  SOTTO_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFiles(folder));
   const Json inspected = InspectModel(files);
   Print(inspected.Dump());
   std::fputs(InspectTable(inspected).c_str(), stderr);
