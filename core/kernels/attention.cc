@@ -17,6 +17,7 @@
 
 #include "hwy/highway.h"
 
+#include "core/kernels/dropout-inl.h"
 #include "core/kernels/math-inl.h"
 #include "core/kernels/relaxed_simd.h"
 
@@ -57,6 +58,11 @@ bool Masked(const AttentionArgs& a, int64_t batch, int64_t key) {
 template <class T>
 T* ScoreRow(const AttentionArgs& a, T* data, int64_t batch, int64_t head, int64_t i) {
   return data + ((batch * a.heads + head) * a.queries + i) * a.keys;
+}
+
+// The index by which the dropout of key 0's probability is drawn.
+int64_t DropIndex(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
+  return ((batch * a.heads + head) * a.queries + i) * a.keys;
 }
 
 // The same of an array of the bias's layout.
@@ -249,6 +255,26 @@ void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_
   }
 }
 
+// Drops among values[0, keys) of one query, `first` being the index of the first.
+void DropRow(const AttentionArgs& a, int64_t first, int64_t keys, float* values) {
+  WithKept(a.dropout, a.dropout_seed, first, first + keys,
+           [=](int64_t at, int64_t count, V kept) HWY_ATTR {
+             float* x = values + (at - first);
+             const size_t lanes = static_cast<size_t>(count);
+             Store(hn::Mul(Load(x, lanes), kept), x, lanes);
+           });
+}
+
+// The same in a tile [keys, queries].
+void DropTile(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys, float* tile) {
+  HWY_ALIGN float row[kKeyBlock];
+  for (int64_t i = 0; a.dropout > 0 && i < block.count; ++i) {
+    std::fill_n(row, keys, 1.0f);
+    DropRow(a, DropIndex(a, block.batch, block.head, block.first + i) + key, keys, row);
+    for (int64_t j = 0; j < keys; ++j) tile[j * block.width + i] *= row[j];
+  }
+}
+
 // From raw scores kept in the rows of `probabilities` to exp(score - lse); -inf becomes 0.
 void FinishProbabilities(float* row, int64_t keys, float lse) {
   const D d;
@@ -302,6 +328,7 @@ void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
         hn::Store(p, d, s + j * width + c * n);
       }
     }
+    DropTile(a, block, key, keys, s);
     for (int64_t x = 0; key > block.key_begin && x < a.dim; ++x) {
       for (int c = 0; c < kC; ++c) {
         float* p = out + x * width + c * n;
@@ -440,6 +467,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
       hn::Store(p, d, s + j);
     }
     sum = sum * factor + hn::ReduceSum(d, total);
+    if (a.dropout > 0) DropRow(a, DropIndex(a, batch, head, i) + key, keys, s);
     Mix(s, RowOf(a.v, batch, kv, key), a.v.token_stride, keys, a.dim, factor, out);
   }
   const float inverse = sum != 0 ? 1.0f / sum : 0.0f;
@@ -486,8 +514,10 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
   });
 }
 
-// Dao 2023: P = exp(S - lse), dP = dO V^T, D = rowsum(dO O), dS = P (dP - D); then
-//   dV += P^T dO, dbias += dS, dQ += scale dS' K, dK += scale dS'^T Q, dS' = dS (1 - (S / cap)^2).
+// Dao 2023: P = exp(S - lse), dP = M dO V^T, D = rowsum(dO O), dS = P (dP - D), where M is what
+// dropout multiplied P by; then
+//   dV += (M P)^T dO, dbias += dS, dQ += scale dS' K, dK += scale dS'^T Q, dS' = dS (1 - (S /
+//   cap)^2).
 template <int kC>
 void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* scratch) {
   const AttentionArgs& a = g.forward;
@@ -527,6 +557,7 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
     const float* k = RowOf(a.k, block.batch, kv, key);
     const float* v = RowOf(a.v, block.batch, kv, key);
     Multiply<false>(v, a.v.token_stride, d_out, width, ds, width, keys, width, a.dim, false);
+    DropTile(a, block, key, keys, ds);
     for (int64_t j = 0; j < keys; ++j) {
       for (int c = 0; c < kC; ++c) {
         const int64_t x = j * width + c * n;
@@ -535,6 +566,7 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
         hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds + x), hn::Load(d, dots + c * n))), d, ds + x);
       }
     }
+    DropTile(a, block, key, keys, s);
     for (int64_t i = 0; g.d_bias != nullptr && i < block.count; ++i) {
       float* to = BiasRow(a, g.d_bias, block.batch, block.head, block.first + i) + key;
       for (int64_t j = 0; j < keys; ++j) to[j] += ds[j * width + i];
@@ -579,9 +611,11 @@ void BackwardOne(const AttentionBackwardArgs& g, int64_t batch, int64_t head, in
     }
     if (a.bias != nullptr) s += BiasRow(a, a.bias, batch, head, i)[j];
     const float p = std::exp(s - lse);
-    const float ds = p * (Dot(d_out, RowOf(a.v, batch, kv, j), a.dim) - dot);
+    const float kept =
+        a.dropout > 0 ? KeptFactor(a.dropout, a.dropout_seed, DropIndex(a, batch, head, i) + j) : 1;
+    const float ds = p * (kept * Dot(d_out, RowOf(a.v, batch, kv, j), a.dim) - dot);
     if (g.d_bias != nullptr) BiasRow(a, g.d_bias, batch, head, i)[j] += ds;
-    AddScaled(d_out, p, RowOf(g.dv, batch, kv, j), a.dim);
+    AddScaled(d_out, kept * p, RowOf(g.dv, batch, kv, j), a.dim);
     AddScaled(q, ds * slope * a.scale, RowOf(g.dk, batch, kv, j), a.dim);
     AddScaled(k, ds * slope * a.scale, dq, a.dim);
   }
@@ -669,7 +703,10 @@ void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   for (int64_t x = 0; x < a.dim; ++x) {
     double total = 0;
     for (int64_t j = 0; j < a.keys && !blind; ++j) {
-      total += std::exp(Score(a, batch, head, i, j) - max) / sum *
+      const double kept =
+          a.dropout > 0 ? KeptFactor(a.dropout, a.dropout_seed, DropIndex(a, batch, head, i) + j)
+                        : 1;
+      total += kept * std::exp(Score(a, batch, head, i, j) - max) / sum *
                RowOf(a.v, batch, KvHead(a, head), j)[x];
     }
     out[x] = static_cast<float>(total);

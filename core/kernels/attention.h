@@ -32,6 +32,11 @@ struct AttentionArgs {
   // heads, queries, keys]; null: none.
   const float* bias = nullptr;
   int64_t bias_batch_stride = 0;  // in elements
+  // > 0: this share of the probabilities is dropped, the rest grows by 1 / (1 - dropout), as
+  // KeptFactor says for the element's index in [batch, heads, queries, keys]. `probabilities` shows
+  // them before.
+  float dropout = 0;
+  uint64_t dropout_seed = 0;
   float softcap = 0;     // > 0: score = softcap * tanh(score / softcap), before bias and mask
   float* lse = nullptr;  // [batch, heads, queries]: log-sum-exp of each row, for the backward pass;
                          // may be null

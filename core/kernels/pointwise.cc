@@ -16,6 +16,7 @@
 
 #include "hwy/highway.h"
 
+#include "core/kernels/dropout-inl.h"
 #include "core/kernels/math-inl.h"
 
 // What the targets share, and what the scalar twins at the end use too.
@@ -26,16 +27,9 @@ namespace {
 
 constexpr int64_t kGrain = 16384;         // elements a thread takes at least: some microseconds
 constexpr int64_t kFunctionGrain = 4096;  // the same where an element costs an exponential
-constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ull;
-constexpr int64_t kColumnBlock = 64;  // columns that one task of SumRows takes
-constexpr int64_t kRowBlock = 128;    // rows summed before their sum joins the total
+constexpr int64_t kColumnBlock = 64;      // columns that one task of SumRows takes
+constexpr int64_t kRowBlock = 128;        // rows summed before their sum joins the total
 constexpr int64_t kMaxPartials = 256;
-
-// keep <=> (hash >> 40) 2^-24 >= p <=> hash >> 40 >= this.
-uint32_t DropThreshold(float p) {
-  return static_cast<uint32_t>(std::ceil(std::clamp(p, 0.0f, 1.0f) * 16777216.0));
-}
-float KeptScale(float p) { return p < 1 ? 1.0f / (1.0f - p) : 0.0f; }
 
 }  // namespace
 }  // namespace sotto
@@ -345,44 +339,6 @@ double SumSquares(const float* x, int64_t count, ThreadPool* pool) {
   return sum;
 }
 
-// The 24 bits that decide on the elements [i, i + lanes). Narrow vectors have no product of 64 bits
-// worth its name; there the scalar one is faster.
-template <class D32>
-HWY_INLINE hn::Vec<D32> DropBits(D32 d32, uint64_t seed, int64_t i) {
-  const uint64_t base = seed + static_cast<uint64_t>(i) * kGolden;
-#if HWY_MAX_BYTES <= 16
-  HWY_ALIGN uint32_t bits[hn::MaxLanes(d32)];
-  for (uint64_t j = 0; j < hn::Lanes(d32); ++j)
-    bits[j] = static_cast<uint32_t>(Mix64(base + j * kGolden) >> 40);
-  return hn::Load(d32, bits);
-#else
-  const hn::RepartitionToWide<D32> d64;
-  const auto steps =
-      hn::Mul(hn::Iota(d64, 1), hn::Set(d64, kGolden));  // Mix64 begins by adding one more
-  const auto mix = [&](uint64_t from) HWY_ATTR {
-    auto x = hn::Add(hn::Set(d64, from), steps);
-    x = hn::Mul(hn::Xor(x, hn::ShiftRight<30>(x)), hn::Set(d64, 0xBF58476D1CE4E5B9ull));
-    x = hn::Mul(hn::Xor(x, hn::ShiftRight<27>(x)), hn::Set(d64, 0x94D049BB133111EBull));
-    return hn::ShiftRight<40>(hn::Xor(x, hn::ShiftRight<31>(x)));
-  };
-  return hn::OrderedTruncate2To(d32, mix(base), mix(base + hn::Lanes(d64) * kGolden));
-#endif
-}
-
-// Visits [begin, end) with the vector of keep ? scale : 0 of each group of lanes.
-template <class F>
-HWY_INLINE void WithKept(float p, uint64_t seed, int64_t begin, int64_t end, const F& f) {
-  const D d;
-  const hn::RebindToUnsigned<D> d32;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const auto threshold = hn::Set(d32, DropThreshold(p));
-  const V scale = hn::Set(d, KeptScale(p));
-  for (int64_t i = begin; i < end; i += n) {
-    const auto keep = hn::Ge(DropBits(d32, seed, i), threshold);
-    f(i, std::min(n, end - i), hn::IfThenElseZero(hn::RebindMask(d, keep), scale));
-  }
-}
-
 void Dropout(const float* x, float p, uint64_t seed, float* y, int64_t count, ThreadPool* pool) {
   ParallelFor(pool, count, kFunctionGrain, [=](int64_t begin, int64_t end) HWY_ATTR {
     const D d;
@@ -554,9 +510,8 @@ void SumRows(const float* x, float* sum, int64_t rows, int64_t columns) {
 
 void Dropout(const float* x, float p, uint64_t seed, float* y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    const uint64_t hash = Mix64(seed + static_cast<uint64_t>(i) * kGolden);
-    const bool keep = static_cast<float>(hash >> 40) * 0x1p-24f >= p;
-    y[i] = keep ? x[i] * KeptScale(p) : 0;
+    const float factor = KeptFactor(p, seed, i);
+    y[i] = factor > 0 ? x[i] * factor : 0;
   }
 }
 

@@ -504,6 +504,7 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
   if (spec.probabilities != nullptr)
     *spec.probabilities = ctx.New({batch, spec.heads, queries, keys});
   if (!ctx.ok()) return {};
+  const bool drops = spec.dropout > 0 && ctx.dropout() > 0;
   AttentionArgs args{
       .batch = batch,
       .heads = spec.heads,
@@ -521,6 +522,8 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       .key_mask = spec.key_mask ? static_cast<const uint8_t*>(spec.key_mask.data()) : nullptr,
       .bias = bias ? bias.f32() : nullptr,
       .bias_batch_stride = own_bias ? spec.heads * queries * keys : 0,
+      .dropout = drops ? spec.dropout : 0,
+      .dropout_seed = drops ? ctx.NextSeed() : 0,
       .softcap = spec.softcap,
       .lse = taped ? lse.f32() : nullptr,
       .probabilities = spec.probabilities != nullptr ? spec.probabilities->f32() : nullptr};

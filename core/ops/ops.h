@@ -62,6 +62,8 @@ struct AttentionSpec {
   bool causal = false;
   int64_t window = 0;  // > 0: only keys nearer than this, on both sides unless causal
   float softcap = 0;
+  float dropout =
+      0;  // of probabilities, where the context drops at all (its own is of hidden states)
   Tensor key_mask;  // kU8 [batch, keys], nonzero where a key may be seen; empty: all
   Tensor bias;  // f32 [heads, queries, keys], or [1 or batch, heads, queries, keys]; empty: none
   int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)

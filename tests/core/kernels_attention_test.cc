@@ -9,6 +9,7 @@
 
 #include "core/base/parallel.h"
 #include "core/base/random.h"
+#include "core/kernels/dropout.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels_targets.h"
 
@@ -29,7 +30,7 @@ struct Case {
   int64_t batch = 1, heads = 1, kv_heads = 1, queries = 1, keys = 1, dim = 1;
   bool causal = false, masked = false, biased = false, own_bias = false, heads_first = false;
   int64_t window = 0;
-  float softcap = 0, spread = 1;
+  float softcap = 0, spread = 1, dropout = 0;
 
   std::string Name() const {
     return "b" + std::to_string(batch) + " h" + std::to_string(heads) + "/" +
@@ -88,6 +89,7 @@ struct Problem {
     a.key_mask = c.masked ? mask.data() : nullptr;
     a.bias = c.biased ? bias.data() : nullptr;
     a.bias_batch_stride = c.own_bias ? c.heads * c.queries * c.keys : 0;
+    a.dropout = c.dropout, a.dropout_seed = 12345;
     a.lse = lse.data();
     a.probabilities = probe ? probabilities.data() : nullptr;
     return a;
@@ -159,6 +161,18 @@ std::vector<Case> Cases() {
                      .dim = 4,
                      .causal = true});  // the first see nothing
     cases.push_back({.queries = queries, .keys = 200, .dim = 32, .spread = 30});
+    for (const bool causal : {false, true}) {
+      cases.push_back({.batch = 2,
+                       .heads = 4,
+                       .kv_heads = 2,
+                       .queries = queries,
+                       .keys = 101,
+                       .dim = 12,
+                       .causal = causal,
+                       .masked = causal,
+                       .biased = causal,
+                       .dropout = causal ? 0.3f : 0.9f});
+    }
   }
   return cases;
 }
@@ -215,10 +229,13 @@ void ReferenceBackward(Problem& p) {
         const float* row = &p.probabilities[((b * c.heads + h) * c.queries + i) * c.keys];
         const float *q = at(a.q, b, h, i), *d_out = at(g.d_out, b, h, i);
         std::vector<double> dp(c.keys);
+        const int64_t first = ((b * c.heads + h) * c.queries + i) * c.keys;
+        const auto kept = [&](int64_t j) -> double {
+          return c.dropout > 0 ? KeptFactor(c.dropout, a.dropout_seed, first + j) : 1;
+        };
         double mean = 0;
         for (int64_t j = 0; j < c.keys; ++j) {
-          for (int64_t x = 0; x < c.dim; ++x)
-            dp[j] += static_cast<double>(d_out[x]) * at(a.v, b, kv, j)[x];
+          for (int64_t x = 0; x < c.dim; ++x) dp[j] += kept(j) * d_out[x] * at(a.v, b, kv, j)[x];
           mean += row[j] * dp[j];
         }
         for (int64_t j = 0; j < c.keys; ++j) {
@@ -230,7 +247,7 @@ void ReferenceBackward(Problem& p) {
           for (int64_t x = 0; x < c.dim; ++x) score += static_cast<double>(q[x]) * k[x] * a.scale;
           if (c.softcap > 0) ds *= 1 - std::pow(std::tanh(score / c.softcap), 2);
           for (int64_t x = 0; x < c.dim; ++x) {
-            in(dv, p.dv, at(g.dv, b, kv, j))[x] += row[j] * static_cast<double>(d_out[x]);
+            in(dv, p.dv, at(g.dv, b, kv, j))[x] += kept(j) * row[j] * d_out[x];
             in(dk, p.dk, at(g.dk, b, kv, j))[x] += ds * a.scale * q[x];
             in(dq, p.dq, at(g.dq, b, h, i))[x] += ds * a.scale * k[x];
           }
@@ -272,7 +289,8 @@ TEST(AttentionKernels, TheDefinitionOfTheGradientIsTheSlope) {
                .causal = true,
                .masked = true,
                .biased = true,
-               .softcap = 1.5f};
+               .softcap = 1.5f,
+               .dropout = 0.25f};
   Problem p(c);
   const auto loss = [&] {
     scalar::Attention(p.Args());
@@ -377,6 +395,36 @@ TEST(AttentionKernels, AWindowIsWhatABiasOfMinusInfinityOutsideItIs) {
   });
 }
 
+TEST(AttentionKernels, DropoutKeepsTheMeanAndDropsItsShare) {
+  ForEachTarget([] {
+    // Values of 1 at one key each: the output is the dropped probabilities themselves.
+    Problem p({.heads = 8, .kv_heads = 8, .queries = 64, .keys = 64, .dim = 64, .dropout = 0.25f});
+    const HeadsView v = p.View(p.v, 64, 8), out = p.View(p.out, 64, 8);
+    for (int64_t h = 0; h < 8; ++h) {
+      for (int64_t j = 0; j < 64; ++j) {
+        for (int64_t x = 0; x < 64; ++x)
+          v.data[j * v.token_stride + h * v.head_stride + x] = j == x ? 1 : 0;
+      }
+    }
+    Attention(p.Args(true), nullptr);
+    double sum = 0;
+    int64_t dropped = 0;
+    for (int64_t h = 0; h < 8; ++h) {
+      for (int64_t i = 0; i < 64; ++i) {
+        for (int64_t j = 0; j < 64; ++j) {
+          const float got = out.data[i * out.token_stride + h * out.head_stride + j];
+          const float whole = p.probabilities[(h * 64 + i) * 64 + j];
+          dropped += got == 0;
+          sum += got;
+          if (got != 0) EXPECT_NEAR(got, whole / 0.75f, 1e-5f);
+        }
+      }
+    }
+    EXPECT_NEAR(static_cast<double>(dropped) / (8 * 64 * 64), 0.25, 0.01);
+    EXPECT_NEAR(sum / (8 * 64), 1, 0.02);
+  });
+}
+
 TEST(AttentionKernels, HugeScoresStayFinite) {
   ForEachTarget([] {
     for (const int64_t queries : {1, 40}) {
@@ -421,7 +469,8 @@ TEST(AttentionKernels, ThreadsDoNotChangeABit) {
                  .dim = 20,
                  .causal = true,
                  .biased = bias > 0,
-                 .own_bias = bias > 1};
+                 .own_bias = bias > 1,
+                 .dropout = bias > 1 ? 0.1f : 0};
     ForEachTarget([&] {
       Floats first;
       for (const int threads : {1, 2, 3}) {

@@ -226,6 +226,16 @@ TEST(OpGradients, AttentionOfEveryKind) {
   ExpectGradients(attention(masked), self);
   for (const Shape& bias : {Shape({2, 5, 5}), Shape({1, 2, 5, 5}), Shape({2, 2, 5, 5})})
     ExpectGradients(attention(plain), {self[0], self[1], self[2], Noise(bias, 4)});
+  AttentionSpec dropping = plain;
+  dropping.dropout = 0.4f;
+  for (const float of_the_run : {0.1f, 0.0f}) {
+    ExpectGradients(
+        [=](Context& c, const std::vector<Tensor>& in) {
+          c.set_dropout(of_the_run, 11);
+          return Attention(c, in[0], in[1], in[2], dropping);
+        },
+        self);
+  }
   AttentionSpec grouped{.heads = 4, .kv_heads = 2, .scale = 0.5f};
   ExpectGradients(attention(grouped),
                   {Noise({1, 3, 12}, 1), Noise({1, 7, 6}, 2), Noise({1, 7, 6}, 3)});
@@ -386,6 +396,20 @@ TEST(OpGradients, DropoutScalesTheSameElementsBothWays) {
     return Dropout(c, in[0]);
   };
   ExpectGradients(op, {Noise({6, 20}, 1)});
+}
+
+TEST(Ops, AttentionDropsProbabilitiesOnlyInARunThatDrops) {
+  Arena arena;
+  const Tensor x = Noise({1, 9, 6}, 1);
+  const auto run = [&](float of_the_run, float of_attention) {
+    Context ctx(&arena);
+    ctx.set_dropout(of_the_run, 3);
+    const Tensor y = Attention(ctx, x, x, x, {.heads = 2, .kv_heads = 2, .dropout = of_attention});
+    return std::vector<float>(y.f32(), y.f32() + y.elements());
+  };
+  EXPECT_EQ(run(0, 0.5f), run(0, 0));
+  EXPECT_EQ(run(0.1f, 0), run(0, 0));
+  EXPECT_NE(run(0.1f, 0.5f), run(0, 0));
 }
 
 TEST(Ops, RefuseShapesThatDoNotMatch) {
