@@ -110,4 +110,12 @@ Tensor AtRows(Context& ctx, const Tensor& hidden, const Tensor& rows) {
   return rows ? SelectRows(ctx, hidden, rows) : hidden;
 }
 
+Tensor FirstTokens(Context& ctx, const Tensor& hidden) {
+  if (!ctx.ok()) return {};
+  Tensor rows = ctx.New({hidden.dim(0)}, DType::kI32);
+  for (int64_t b = 0; rows && b < hidden.dim(0); ++b)
+    rows.i32()[b] = static_cast<int32_t>(b * hidden.dim(1));
+  return SelectRows(ctx, hidden, rows);
+}
+
 }  // namespace sotto

@@ -45,16 +45,23 @@ Sequence ReadSequence(Context& ctx, const ModelInput& input, const KvCache* cach
 // hidden [batch, tokens, width] at the asked rows, or whole.
 Tensor AtRows(Context& ctx, const Tensor& hidden, const Tensor& rows);
 
+// [batch, tokens, width] -> [batch, width]: the first token of each sequence.
+Tensor FirstTokens(Context& ctx, const Tensor& hidden);
+
 // One line of the registry.
 struct Architecture {
   std::string_view model_type;    // config.json's "model_type"
   std::string_view class_prefix;  // of "architectures", before "For..." or "Model"
   Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
 };
+extern const Architecture kAlbert;
 extern const Architecture kBart;
 extern const Architecture kBert;
+extern const Architecture kCamembert;
 extern const Architecture kDeberta;
 extern const Architecture kDebertaV2;
+extern const Architecture kDistilBert;
+extern const Architecture kElectra;
 extern const Architecture kGemma2;
 extern const Architecture kGemma3;
 extern const Architecture kGemma3Text;
@@ -69,15 +76,18 @@ extern const Architecture kMBart;
 extern const Architecture kMistral;
 extern const Architecture kModernBert;
 extern const Architecture kModernBertDecoder;
+extern const Architecture kMPNet;
 extern const Architecture kNomicBert;
 extern const Architecture kOlmo2;
 extern const Architecture kPhi3;
 extern const Architecture kQwen2;
-extern const Architecture kQwen3;
 extern const Architecture kQwen35;
 extern const Architecture kQwen35Text;
+extern const Architecture kQwen3;
+extern const Architecture kRoberta;
 extern const Architecture kRwkv;
 extern const Architecture kSmolLM3;
+extern const Architecture kXlmRoberta;
 
 }  // namespace sotto
 

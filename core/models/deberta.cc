@@ -393,14 +393,6 @@ class Deberta final : public Model {
     }
   }
 
-  // [batch, tokens, hidden] -> [batch, hidden]: the [CLS] token of each sequence.
-  static Tensor FirstTokens(Context& ctx, const Tensor& x) {
-    Tensor rows = ctx.New({x.dim(0)}, DType::kI32);
-    for (int64_t b = 0; rows && b < x.dim(0); ++b)
-      rows.i32()[b] = static_cast<int32_t>(b * x.dim(1));
-    return SelectRows(ctx, x, rows);
-  }
-
   DebertaConfig config_of_;
   DebertaEmbeddings embeddings_;
   std::vector<DebertaLayer> layers_;

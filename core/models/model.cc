@@ -13,10 +13,14 @@ namespace {
 
 // clang-format off: one a line
 const Architecture* const kRegistry[] = {
+    &kAlbert,
     &kBart,
     &kBert,
+    &kCamembert,
     &kDeberta,
     &kDebertaV2,
+    &kDistilBert,
+    &kElectra,
     &kGemma2,
     &kGemma3,
     &kGemma3Text,
@@ -31,6 +35,7 @@ const Architecture* const kRegistry[] = {
     &kMistral,
     &kModernBert,
     &kModernBertDecoder,
+    &kMPNet,
     &kNomicBert,
     &kOlmo2,
     &kPhi3,
@@ -38,8 +43,10 @@ const Architecture* const kRegistry[] = {
     &kQwen3,
     &kQwen35,
     &kQwen35Text,
+    &kRoberta,
     &kRwkv,
     &kSmolLM3,
+    &kXlmRoberta,
 };
 // clang-format on
 
@@ -49,6 +56,7 @@ constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForQuestionAnswering", Head::kQuestionAnswering},
     {"ForNextSentencePrediction", Head::kNextSentence},
     {"ForPreTraining", Head::kPreTraining},
+    {"ForMultipleChoice", Head::kMultipleChoice},
     {"ForMaskedLM", Head::kMaskedLM},
     {"ForCausalLM", Head::kCausalLM},
     {"LMHeadModel", Head::kCausalLM},
@@ -112,6 +120,7 @@ Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format) {
   NamedTensors out;
   for (const Parameter& p : model.parameters().all()) {
     Tensor tensor = *p.tensor;
+    if (!tensor) continue;  // an optional one
     if (IsPacked(tensor.dtype()))
       return Unsupported("a packed model cannot be saved again; load it as f32");
     tensor.set_grad_slot(nullptr);

@@ -22,12 +22,15 @@ enum class Head : uint8_t {
   kNone,                    // BertModel: last_hidden_state (and pooler_output)
   kCausalLM,                // ForCausalLM, LMHeadModel: logits [batch, tokens, vocabulary]
   kMaskedLM,                // ForMaskedLM: the same
-  kPreTraining,             // ForPreTraining: masked LM and next sentence
+  kPreTraining,             // ForPreTraining: masked LM and next sentence; of ELECTRA whether each
+                            // token was replaced, logits [batch, tokens]
   kNextSentence,            // ForNextSentencePrediction: logits [batch, 2]
   kSequenceClassification,  // logits [batch, labels]
   kTokenClassification,     // logits [batch, tokens, labels]
   kQuestionAnswering,       // logits [batch, tokens, 2]: start and end
-  kMultipleChoice,          // logits [batch]: one a choice
+  kMultipleChoice,          // logits [batch]: one a choice, which has a row of ids to itself (where
+                            // Hugging Face's ids are [questions, choices, tokens], the rows are
+                            // [questions * choices, tokens])
   kSeq2SeqLM,               // ForConditionalGeneration, MTModel: logits [batch, tokens, vocabulary]
                             // of the decoder
 };

@@ -16,10 +16,11 @@ constexpr std::string_view kScale = ".scale";  // of rounded values, beside thei
 
 // The name under which the checkpoint holds a parameter: as declared; with or without the
 // backbone's prefix; with the old spelling of norms.
-std::string StoredName(const Model& model, const std::string& name,
+std::string StoredName(const Model& model, const Parameter& p,
                        const std::function<bool(const std::string&)>& has) {
-  const std::string& prefix = model.base_prefix();
+  const std::string &prefix = model.base_prefix(), &name = p.name;
   std::vector<std::string> spellings{name, prefix + name};
+  if (!p.other_name.empty()) spellings.push_back(p.other_name);
   if (name.starts_with(prefix)) {
     const std::string rest = name.substr(prefix.size());
     spellings.push_back(rest);
@@ -88,11 +89,12 @@ Status Unused(std::string_view name) {
 Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& options) {
   for (const Parameter& p : model.parameters().all()) {
     const std::string stored =
-        StoredName(model, p.name, [&](const std::string& name) { return source.Has(name); });
+        StoredName(model, p, [&](const std::string& name) { return source.Has(name); });
     if (stored.empty()) {
       if (p.kind == Parameter::Kind::kConstant) continue;
       if (options.fresh_head && (!BelongsToBackbone(model, p.name) || model.Ignores(p.name)))
         continue;
+      if (p.optional) continue;
       return NoTensor(p);
     }
     Result<Tensor> tensor = LoadParameter(p, stored, source, options);
@@ -119,9 +121,9 @@ std::vector<Status> CheckWeights(const Model& model, const TensorSource& source)
   std::set<std::string, std::less<>> used;
   for (const Parameter& p : model.parameters().all()) {
     const std::string stored =
-        StoredName(model, p.name, [&](const std::string& name) { return source.Has(name); });
+        StoredName(model, p, [&](const std::string& name) { return source.Has(name); });
     if (stored.empty()) {
-      wrong.push_back(NoTensor(p));
+      if (!p.optional) wrong.push_back(NoTensor(p));
       continue;
     }
     const Result<ParameterSink> sink = ParameterSink::Create(p, *source.Find(stored), {});
@@ -151,8 +153,8 @@ Status WeightStream::Begin(std::vector<TensorInfo> tensors) {
 
   const std::vector<Parameter>& all = model_->parameters().all();
   for (size_t p = 0; p < all.size(); ++p) {
-    const std::string stored = StoredName(
-        *model_, all[p].name, [&](const std::string& name) { return places.contains(name); });
+    const std::string stored =
+        StoredName(*model_, all[p], [&](const std::string& name) { return places.contains(name); });
     if (stored.empty()) continue;
     if (filled_[p]) return InvalidFile(StrCat("tensor '", stored, "' is there twice"));
     Plan& plan = plans_[places.find(stored)->second];
@@ -255,7 +257,7 @@ Status WeightStream::End() {
 Status WeightStream::Finish() const {
   const std::vector<Parameter>& all = model_->parameters().all();
   for (size_t p = 0; p < all.size(); ++p) {
-    if (all[p].kind == Parameter::Kind::kConstant) continue;
+    if (all[p].kind == Parameter::Kind::kConstant || all[p].optional) continue;
     if (filled_.empty() || !filled_[p]) return NoTensor(all[p]);
   }
   return OkStatus();

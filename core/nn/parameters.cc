@@ -18,7 +18,7 @@ uint64_t HashName(std::string_view name) {
 
 void ParameterList::Add(std::string name, Tensor& tensor, Shape shape, Parameter::Kind kind,
                         bool transposed) {
-  all_.push_back({std::move(name), shape, kind, transposed, 0, &tensor, {}});
+  all_.push_back({std::move(name), shape, kind, transposed, 0, &tensor, false, {}, {}});
 }
 
 void ParameterList::Matrix(std::string name, Tensor& tensor, int64_t out, int64_t in) {
@@ -48,6 +48,10 @@ void ParameterList::Constant(std::string name, Tensor& tensor, Tensor value) {
 
 void ParameterList::Other(std::string name, Tensor& tensor, Shape shape) {
   Add(std::move(name), tensor, shape, Parameter::Kind::kBias, false);
+}
+
+void ParameterList::MayLack(size_t count) {
+  for (size_t i = all_.size() - count; i < all_.size(); ++i) all_[i].optional = true;
 }
 
 const Parameter* ParameterList::Find(std::string_view name) const {

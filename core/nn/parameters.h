@@ -29,6 +29,8 @@ struct Parameter {
   bool stored_transposed = false;  // the file holds [in, out] (GPT-2's Conv1D)
   int64_t taps = 0;                // > 0: the file holds [out, in / taps, taps], a convolution
   Tensor* tensor = nullptr;        // where the model keeps it
+  bool optional = false;           // stays empty where a checkpoint lacks it
+  std::string other_name;          // that checkpoints may have in place of `name`; empty: none
   // The values of a fresh one, element after element; empty: as its kind says.
   std::function<float(int64_t element, Random&)> fresh;
 
@@ -56,6 +58,11 @@ class ParameterList {
   }
   // What is not trained, and need not be in the checkpoint: has `value` until that replaces it.
   void Constant(std::string name, Tensor& tensor, Tensor value);
+
+  // Of the `count` parameters that were declared last.
+  void MayLack(size_t count);
+  // Of the parameter that was declared last.
+  void MayBeCalled(std::string other_name) { all_.back().other_name = std::move(other_name); }
 
   void AddLike(const Parameter& parameter) { all_.push_back(parameter); }
 

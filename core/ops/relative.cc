@@ -1,10 +1,14 @@
 #include "core/ops/relative.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
 #include "core/kernels/matmul.h"
 #include "core/kernels/relative.h"
+#include "core/ops/ops.h"
 
 namespace sotto {
 namespace {
@@ -142,6 +146,44 @@ Tensor DisentangledBias(Context& ctx, const Tensor& q, const Tensor& k, const Te
       }
     }
   });
+  return y;
+}
+
+int32_t RelativeBucket(int64_t key_minus_query, bool both_sides, int64_t buckets,
+                       int64_t farthest) {
+  int64_t first = 0, distance = std::max<int64_t>(-key_minus_query, 0);
+  if (both_sides) {
+    buckets /= 2;
+    if (key_minus_query > 0) first = buckets;
+    distance = std::abs(key_minus_query);
+  }
+  const int64_t exact = buckets / 2;
+  if (distance < exact) return static_cast<int32_t>(first + distance);
+  // In f32, as Hugging Face computes it.
+  const float range =
+      static_cast<float>(std::log(static_cast<double>(farthest) / static_cast<double>(exact)));
+  const float part = std::log(static_cast<float>(distance) / static_cast<float>(exact)) / range;
+  const auto steps = static_cast<int64_t>(part * static_cast<float>(buckets - exact));
+  return static_cast<int32_t>(first + std::min(exact + steps, buckets - 1));
+}
+
+Tensor RelativeBias(Context& ctx, const Tensor& table, const Tensor& entry) {
+  const Tensor rows = Embedding(ctx, entry, table);  // [queries, keys, heads]
+  if (!ctx.ok()) return {};
+  const int64_t pairs = entry.elements(), heads = table.dim(1);
+  Tensor y = ctx.New({heads, entry.dim(0), entry.dim(1)});
+  if (!y) return y;
+  for (int64_t p = 0; p < pairs; ++p) {
+    for (int64_t h = 0; h < heads; ++h) y.f32()[h * pairs + p] = rows.f32()[p * heads + h];
+  }
+  if (Taped(ctx, rows)) {
+    ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
+      float* d = GradOf(c, rows);
+      for (int64_t p = 0; d != nullptr && p < pairs; ++p) {
+        for (int64_t h = 0; h < heads; ++h) d[p * heads + h] += dy.f32()[h * pairs + p];
+      }
+    });
+  }
   return y;
 }
 

@@ -467,8 +467,8 @@ TEST(Models, AnUnknownArchitectureOrHeadIsAnErrorThatNamesIt) {
     return CreateModel(*Json::Parse(config)).status().message();
   };
   EXPECT_NE(message(R"({"model_type": "jamba"})").find("jamba"), std::string::npos);
-  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertForMultipleChoice"]})")
-                .find("BertForMultipleChoice"),
+  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertForImages"]})")
+                .find("BertForImages"),
             std::string::npos);
   EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["GPT2LMHeadModel"]})")
                 .find("GPT2LMHeadModel"),
@@ -540,6 +540,61 @@ TEST(Models, DecoderSettingsThatAreNotImplementedAreErrorsThatNameThem) {
   names(R"({"model_type": "gpt_neo", "num_layers": 1, "attention_types": [[["far"], 1]]})",
         "attention_types");
   names(R"({"model_type": "gpt_neox", "rotary_pct": 1.5})", "share");
+}
+
+TEST(Models, AHeadThatAnArchitectureLacksIsAnErrorThatNamesTheClass) {
+  for (const auto& [type, name] : {std::pair{"roberta", "RobertaForNextSentencePrediction"},
+                                   {"roberta", "RobertaForCausalLM"},
+                                   {"distilbert", "DistilBertForPreTraining"},
+                                   {"mpnet", "MPNetForPreTraining"},
+                                   {"electra", "ElectraForNextSentencePrediction"}}) {
+    const Json config = Json::Object(
+        {{"model_type", Json::String(type)}, {"architectures", Json::Array({Json::String(name)})}});
+    EXPECT_NE(CreateModel(config).status().message().find(name), std::string::npos) << name;
+  }
+}
+
+TEST(Models, SettingsOfEncodersThatAreNotImplementedAreErrorsThatNameThem) {
+  const auto message = [](const char* config) {
+    return CreateModel(*Json::Parse(config)).status().message();
+  };
+  EXPECT_NE(message(R"({"model_type": "electra", "architectures": ["ElectraForMultipleChoice"],
+                        "summary_type": "cls_index"})")
+                .find("summary_type"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "albert", "num_hidden_layers": 2, "num_hidden_groups": 3})")
+                .find("num_hidden_groups"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "mpnet", "relative_attention_num_buckets": 16})")
+                .find("relative_attention_num_buckets"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "roberta", "pad_token_id": 60000})").find("pad_token_id"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 2})")
+                .find("max_position_embeddings"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "xlm-roberta", "is_decoder": true})").find("is_decoder"),
+            std::string::npos);
+}
+
+TEST(Models, ABareEncoderNeedsNoPooler) {
+  Result<ModelFiles> files = OpenModelFolder(Folder("roberta"));
+  const std::unique_ptr<Model> whole = Open("roberta");
+  TensorSource source;
+  NamedTensors tensors = *ExportWeights(*whole, SaveFormat::kF32);
+  for (auto& [name, tensor] : tensors) {
+    if (name.find("pooler") == name.npos) ASSERT_TRUE(source.Add(name, tensor).ok());
+  }
+  const std::unique_ptr<Model> model = *CreateModel(*Json::Parse(files->config));
+  EXPECT_TRUE(CheckWeights(*model, source).empty());
+  ASSERT_TRUE(LoadWeights(*model, source).ok());
+  Arena arena;
+  Context ctx(&arena);
+  const ModelOutput out = model->Forward(ctx, {.ids = *Tensor::Zeros({1, 4}, DType::kI32)});
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  EXPECT_TRUE(out.last_hidden_state);
+  EXPECT_FALSE(out.pooler_output);
+  EXPECT_TRUE(ExportWeights(*model, SaveFormat::kF32).ok());
 }
 
 TEST(Models, HyperParametersOutOfRangeAreRefused) {

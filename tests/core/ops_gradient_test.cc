@@ -292,6 +292,35 @@ TEST(OpGradients, DisentangledBiasFlowsToWhatBothSidesSay) {
       {k, pos_query});
 }
 
+TEST(OpGradients, RelativeBiasFlowsToItsTable) {
+  const Tensor entry = *Tensor::FromInts({2, 3}, std::vector<int32_t>{0, 3, 3, 1, 0, 3});
+  ExpectGradients(
+      [&](Context& c, const std::vector<Tensor>& in) { return RelativeBias(c, in[0], entry); },
+      {Noise({4, 5}, 1)});
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor table = *Tensor::FromFloats({2, 2}, std::vector<float>{1, 2, 3, 4});
+  const Tensor y =
+      RelativeBias(ctx, table, *Tensor::FromInts({1, 3}, std::vector<int32_t>{1, 0, 1}));
+  const std::vector<float> expected{3, 1, 3, 4, 2, 4};
+  EXPECT_EQ(std::vector<float>(y.f32(), y.f32() + y.elements()), expected);
+}
+
+TEST(RelativeBuckets, GrowByTheLogarithmUpToTheFarthest) {
+  const auto both = [](int64_t distance) { return RelativeBucket(distance, true, 32, 128); };
+  EXPECT_EQ(both(0), 0);
+  EXPECT_EQ(both(-7), 7);
+  EXPECT_EQ(both(7), 23);
+  EXPECT_EQ(both(-8), 8);
+  EXPECT_EQ(both(-16), 10);
+  EXPECT_EQ(both(-127), 15);
+  EXPECT_EQ(both(100000), 31);
+  const auto past = [](int64_t distance) { return RelativeBucket(distance, false, 32, 128); };
+  EXPECT_EQ(past(5), 0);
+  EXPECT_EQ(past(-15), 15);
+  EXPECT_EQ(past(-100000), 31);
+}
+
 // Noise that is positive, as steps and strengths are.
 Tensor Strengths(const Shape& shape, uint64_t seed) {
   Tensor t = Noise(shape, seed);

@@ -221,7 +221,7 @@ def outputs_of(model, output):
     found["logits"] = torch.stack([output.start_logits, output.end_logits], -1)
   elif "prediction_logits" in output:
     found["logits"] = output.prediction_logits
-    found["next_sentence"] = output.seq_relationship_logits
+    found["next_sentence"] = output.get("seq_relationship_logits", output.get("sop_logits"))
   elif "logits" in output:
     found["logits"] = output.logits
   if getattr(output, "encoder_last_hidden_state", None) is not None:
@@ -250,14 +250,22 @@ def widened(model):
   return wide
 
 
+def run(model, inputs, options):
+  """Outputs; the rows of a multiple choice are the choices of one question."""
+  if not type(model).__name__.endswith("ForMultipleChoice"):
+    return outputs_of(model, model(**inputs, **options))
+  found = outputs_of(model, model(**{k: v[None] for k, v in inputs.items()}, **options))
+  return found | dict(logits=found["logits"][0])
+
+
 def run_checked(model, inputs, **options):
   """Outputs in float32, after checking that float64 gives the same."""
   with torch.no_grad():
     # A copy: some rotary positions remember how long the longest sequence was.
-    got = outputs_of(model, copy.deepcopy(model)(**inputs, **options))
+    got = run(copy.deepcopy(model), inputs, options)
     wide = {}
     if "attention_mask" not in inputs or not getattr(model.config, "attn_logit_softcapping", None):
-      wide = outputs_of(model, widened(model)(**inputs, **options))
+      wide = run(widened(model), inputs, options)
   for key, value in got.items():
     if key not in wide:  # attentions
       continue
