@@ -97,6 +97,11 @@ Result<NamedTensors> RunInsides(const Model& model, ThreadPool* pool, const Mode
   }
   Number(out, "hidden_states", probe.hidden_states);
   Number(out, "attentions", probe.attentions);
+  Number(out, "encoder_hidden_states", probe.encoder_hidden_states);
+  Number(out, "encoder_attentions", probe.encoder_attentions);
+  Number(out, "decoder_hidden_states", probe.decoder_hidden_states);
+  Number(out, "decoder_attentions", probe.decoder_attentions);
+  Number(out, "cross_attentions", probe.cross_attentions);
   return out;
 }
 

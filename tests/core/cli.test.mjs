@@ -77,6 +77,22 @@ test('logits give hidden states, attentions and log-probabilities where asked', 
   }
 });
 
+test('logits of an encoder-decoder need what the decoder reads, and show all three attentions', () => {
+  const model = ['logits', '--model', 'tests/golden/models/bart', '--ids', '5,6,7'];
+  const { shape, cross_attentions, encoder_attentions, decoder_attentions, logprobs } = json([
+    ...model,
+    ...['--decoder-ids', '2,9', '--attentions', '--logprobs'],
+  ]);
+  assert.deepEqual(shape, [1, 2, 97]);
+  assert.deepEqual(cross_attentions[0].shape, [1, 4, 2, 3]);
+  assert.deepEqual(encoder_attentions[0].shape, [1, 3, 3, 3]);
+  assert.deepEqual(decoder_attentions[0].shape, [1, 4, 2, 2]);
+  assert.deepEqual(logprobs.shape, [1, 1]);
+  const { status, stderr } = sotto(model);
+  assert.equal(status, 1);
+  assert.match(stderr, /decoder/);
+});
+
 test('logits leave masked tokens unseen', () => {
   const rows = (args) => json(['logits', '--model', 'tests/golden/models/bert', ...args]).data;
   const masked = rows(['--ids', '5,6,7,8', '--mask', '1,1,1,0']).slice(0, 3 * 35);
@@ -85,12 +101,16 @@ test('logits leave masked tokens unseen', () => {
 });
 
 test('generate gives the ids that Hugging Face gives', () => {
-  const { model, cases } = JSON.parse(fs.readFileSync('tests/golden/generation/gpt2.json', 'utf8'));
-  for (const { options, input_ids, sequences, scores } of cases.filter((_, i) => i % 6 === 0)) {
-    const set = Object.entries(options).flatMap(([key, value]) => ['--set', `${key}=${JSON.stringify(value)}`]);
-    const got = json(['generate', '--model', `tests/golden/models/${model}`, '--ids', input_ids.join(','), ...set]);
-    assert.deepEqual(got.ids, sequences, JSON.stringify(options));
-    assert.equal(got.sequences_scores?.length, scores?.length);
+  for (const name of ['gpt2', 'bart']) {
+    const { model, cases } = JSON.parse(fs.readFileSync(`tests/golden/generation/${name}.json`, 'utf8'));
+    for (const { options, input_ids, decoder_input_ids, sequences, scores } of cases.filter((_, i) => i % 6 === 0)) {
+      const set = Object.entries(options).flatMap(([key, value]) => ['--set', `${key}=${JSON.stringify(value)}`]);
+      const decoder = decoder_input_ids ? ['--decoder-ids', decoder_input_ids.join(',')] : [];
+      const ids = ['--ids', input_ids.join(','), ...decoder];
+      const got = json(['generate', '--model', `tests/golden/models/${model}`, ...ids, ...set]);
+      assert.deepEqual(got.ids, sequences, JSON.stringify(options));
+      assert.equal(got.sequences_scores?.length, scores?.length);
+    }
   }
 });
 

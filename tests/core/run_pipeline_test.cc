@@ -63,7 +63,8 @@ TEST_P(GoldenPipeline, ReturnsWhatHuggingFaceReturns) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
                          testing::Values("text-classification", "text-classification-multi-label",
-                                         "fill-mask", "feature-extraction", "text-generation"),
+                                         "fill-mask", "feature-extraction", "text-generation",
+                                         "text2text-generation"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -280,6 +281,37 @@ TEST(Generation, TellsLogProbabilitiesAndSeveralTextsWhereAsked) {
   EXPECT_EQ(first["token"].as_int(), first["top_logprobs"].items()[0]["token"].as_int());
   EXPECT_EQ(first["token_str"].as_string(),
             p->tokenizer().IdToToken(static_cast<int32_t>(first["token"].as_int())));
+}
+
+TEST(Pipeline, ShowsTheInsidesOfAnEncoderDecoder) {
+  const auto p = Open("text2text-generation", "text2text-generation");
+  const Result<TextInsides> insides =
+      p->Insides(Parsed(R"({"text": "The old boat", "decoder_text": "Snow"})"),
+                 Parsed(R"({"output_attentions": true, "output_logprobs": true})"));
+  ASSERT_TRUE(insides.ok()) << insides.status().message();
+  const int64_t source = static_cast<int64_t>(insides->encoding.size());
+  const int64_t target = static_cast<int64_t>(insides->decoder_ids.size());
+  EXPECT_EQ(insides->decoder_ids.front(), 2);
+  ASSERT_GT(target, 1);
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : insides->outputs) {
+    names.insert(name);
+    if (name == "cross_attentions.0") EXPECT_EQ(tensor.shape(), Shape({1, 3, target, source}));
+    if (name == "logprobs") EXPECT_EQ(tensor.shape(), Shape({1, target - 1}));
+  }
+  for (const char* name : {"logits", "encoder_last_hidden_state", "encoder_attentions.0",
+                           "decoder_attentions.0", "cross_attentions.0", "logprobs"})
+    EXPECT_TRUE(names.contains(name)) << name;
+}
+
+TEST(Generation, AnEncoderDecoderStreamsTheTextThatItReturns) {
+  const auto p = Open("text2text-generation", "text2text-generation");
+  const Json options = Parsed(R"({"max_new_tokens": 15, "no_repeat_ngram_size": 1})");
+  const auto generation = *p->Generate("The old boat", options);
+  std::string text;
+  while (!generation->done()) text += (*generation->Next()).text;
+  const Json whole = *p->Run(Json::String("The old boat"), options);
+  EXPECT_EQ(whole.items()[0]["generated_text"].as_string(), text);
 }
 
 TEST(Pipeline, ATextTooLongIsCutUnlessThatIsForbidden) {

@@ -133,17 +133,18 @@ def make(name):
     for o in (forced, dict(forced, num_beams=3), {"bos_token_id": 7, "decoder_start_token_id": None},
               {"encoder_no_repeat_ngram_size": 1, "num_beams": 3}):
       cases.append(answer(name, model, source, begins | o))
-    begun = lambda g: {"input_ids": prompt(g), "decoder_input_ids": prompt(g, 2, 5)}
+    both = lambda g: {"input_ids": prompt(g), "decoder_input_ids": prompt(g, 2, 5)}
     for o in ({}, {"num_beams": 3, "length_penalty": 2.0, "max_length": 14}, {"repetition_penalty": 1.5}):
-      cases.append(answer(name, model, begun, begins | o))
+      cases.append(answer(name, model, both, begins | o))
   else:
     one = lambda g: {"input_ids": prompt(g, 1, 2)}
     cases += [answer(name, model, one, o) for o in (forced, dict(forced, num_beams=3))]
   FOLDER.mkdir(exist_ok=True)
   lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
   (FOLDER / f"{name}.json").write_text(f'{{"model":"{name}","cases":[\n{lines}\n]}}\n')
+  begun = lambda c: len(c.get("decoder_input_ids", [2])) if encodes else len(c["input_ids"])
   ended = sum(1 for c in cases if "eos_token_id" in c["options"]
-              and any(t in golden_ids(c["options"]["eos_token_id"]) for s in c["sequences"] for t in s[len(c["input_ids"]):]))
+              and any(t in golden_ids(c["options"]["eos_token_id"]) for s in c["sequences"] for t in s[begun(c):]))
   print(f"generation/{name}: {len(cases)} cases, {ended} end by a token")
 
 
@@ -187,12 +188,65 @@ def make_processors():
   print(f"logits_processors.json: {len(cases)} cases")
 
 
+def seq2seq_tokenizer():
+  from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+  tokenizer = Tokenizer(models.BPE())
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  tokenizer.decoder = decoders.ByteLevel()
+  special = ["<s>", "<pad>", "</s>"]
+  trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False,
+                                initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+  tokenizer.train_from_iterator(golden.SENTENCES, trainer)
+  tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B </s>",
+                                                           special_tokens=[("<s>", 0), ("</s>", 2)])
+  return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+                                              model_input_names=["input_ids", "attention_mask"])
+
+
+def make_pipeline():
+  """What Hugging Face's pipeline of that name gave as long as it had one: the decoded texts of `generate`."""
+  tokenizer = seq2seq_tokenizer()
+  config = transformers.BartConfig(
+      vocab_size=len(tokenizer), d_model=24, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=3,
+      encoder_ffn_dim=31, decoder_ffn_dim=37, max_position_embeddings=64, dropout=0.0, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+      decoder_start_token_id=2, forced_eos_token_id=2)
+  name = "text2text-generation"
+  texts = ["The old boat drifted.", "Snow \u2603 lay on the caf\u00e9's roof.", "A quiet river runs behind the school."]
+  options = [{"max_new_tokens": 12}, {"max_new_tokens": 24, "num_beams": 3}, {"max_new_tokens": 10, "num_beams": 4, "num_return_sequences": 2},
+             {"max_new_tokens": 20, "no_repeat_ngram_size": 1, "min_new_tokens": 8}]
+  for seed in range(700, 760):
+    model = golden.randomize(transformers.BartForConditionalGeneration(config), seed)
+    folder = golden.store_pipeline(name, model, tokenizer)
+    golden.write_json(folder / "generation_config.json", dict(
+        bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2))
+    model = transformers.BartForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
+
+    def run_text(text, o):
+      inputs = {"input_ids": tokenizer(text)["input_ids"]}
+      sequences = run(model, inputs, o).sequences
+      return clear(model, inputs, o, sequences), [{"generated_text": tokenizer.decode(s, skip_special_tokens=True)} for s in sequences]
+
+    answers = [(t, o, *run_text(t, o)) for t in texts for o in options]
+    several = len({a[3][0]["generated_text"] for a in answers}) > 6
+    if several and all(a[2] for a in answers):
+      print(f"pipelines/{name}: seed {seed}")
+      break
+  else:
+    sys.exit("no seed gives clear choices")
+  cases = [{"input": t, "options": o, "output": output} for t, o, _, output in answers]
+  cases.append({"input": texts, "options": options[1], "output": [c["output"][0] for c in cases if c["options"] == options[1]]})
+  golden.store_cases(folder, name, cases)
+
+
 def main(names):
   torch.set_num_threads(1)
   torch.use_deterministic_algorithms(True)
   transformers.logging.set_verbosity_error()
   if not names:
     make_processors()
+    make_pipeline()
+  if "text2text-generation" in names:
+    return make_pipeline()
   for name in names or [m for m in MODELS if m in golden.CASES]:
     make(name)
 

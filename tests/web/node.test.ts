@@ -70,6 +70,13 @@ for (const variant of ['simd', 'relaxed', 'simd-threads', 'relaxed-threads'] as 
         assertClose(await generate(input, options), output, input);
       }
     });
+
+    test('turns texts into texts as Hugging Face does', async () => {
+      await using convert = await pipeline('text2text-generation', `${golden}text2text-generation`, options);
+      for (const { input, options, output } of casesOf('text2text-generation')) {
+        assertClose(await convert(input, options), output, input);
+      }
+    });
   });
 }
 
@@ -122,6 +129,14 @@ describe('a pipeline', () => {
       code: 'unsupported',
       message: /num_beam_groups/,
     });
+  });
+
+  test('streams the text that an encoder-decoder returns, of one beam', async () => {
+    await using convert = await pipeline('text2text-generation', `${golden}text2text-generation`);
+    const options = { max_new_tokens: 15, no_repeat_ngram_size: 1 };
+    const { text, tokens } = await convert.stream('The old boat', options).result();
+    assert.deepEqual(await convert('The old boat', options), [{ generated_text: text }]);
+    assert.ok(tokens.length > 4);
   });
 
   test('draws several texts at once', async () => {
