@@ -6,7 +6,7 @@
 
 #include "core/models/model.h"
 #include "core/run/generation_options.h"
-#include "core/text/tokenizer.h"
+#include "core/run/pipeline.h"
 
 namespace sotto {
 namespace {
@@ -137,15 +137,17 @@ class Inspection {
   void AddTokenizer() {
     bool template_present = !files_.chat_template.empty();
     Json tokenizer;
-    if (!files_.tokenizer.empty()) {
-      const Result<Tokenizer> read =
-          Tokenizer::FromJson(files_.tokenizer, files_.tokenizer_config, files_.special_tokens_map);
+    const Result<Tokenizer> read = TokenizerOf(files_);
+    if (read.ok()) {
+      // What a tokenizer.json says; the older files say it by their presence.
       const Result<Json> json = Json::Parse(files_.tokenizer);
       tokenizer =
           Json::Object({{"kind", json.ok() ? OrNull((*json)["model"]["type"].as_string()) : Json()},
-                        {"vocabulary", read.ok() ? Json::Int(read->vocab_size()) : Json()}});
-      if (!read.ok()) Note(read.status().In("tokenizer.json"));
-      template_present = template_present || (read.ok() && !read->chat_template().empty());
+                        {"vocabulary", Json::Int(read->vocab_size())}});
+      template_present = template_present || !read->chat_template().empty();
+    } else if (!files_.tokenizer.empty() || !files_.sentencepiece.empty() ||
+               !files_.vocab.empty()) {
+      Note(read.status());
     }
     Add("tokenizer", std::move(tokenizer));
     Add("chat_template", Json::Bool(template_present));
