@@ -23,6 +23,7 @@ class Albert final : public Encoder {
                          .intermediate = 16384,
                          .embedding = 128,
                          .activation = Activation::kGeluTanh};
+    config.attention_dropout = 0;
     SOTTO_RETURN_IF_ERROR(config.Read(json));
     SOTTO_ASSIGN_OR_RETURN(const int64_t groups,
                            json.IntOr("num_hidden_groups", 1, 1, config.layers));

@@ -22,6 +22,12 @@ Status RequireConfig(const Json& config, std::string_view key, const Json& value
                             " is implemented"));
 }
 
+Result<float> ReadDropout(const Json& config, std::string_view key, double fallback) {
+  SOTTO_ASSIGN_OR_RETURN(const double share, config.NumberOr(key, fallback));
+  if (share >= 0 && share < 1) return static_cast<float>(share);
+  return InvalidFile(StrCat("config.json: '", key, "' must be at least 0 and below 1"));
+}
+
 Status CheckHeads(int64_t width, int64_t heads) {
   if (width % heads == 0) return OkStatus();
   return InvalidFile(

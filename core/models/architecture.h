@@ -23,6 +23,9 @@ Result<Activation> ActivationByName(std::string_view name);
 // implemented.
 Status RequireConfig(const Json& config, std::string_view key, const Json& value);
 
+// A share of values to drop in training, below 1.
+Result<float> ReadDropout(const Json& config, std::string_view key, double fallback);
+
 // heads and width / heads, checked to divide.
 Status CheckHeads(int64_t width, int64_t heads);
 

@@ -13,6 +13,7 @@ Result<EncoderConfig> ReadConfig(const Json& json) {
   SOTTO_ASSIGN_OR_RETURN(c.heads, json.IntOr("n_heads", c.heads, 1, kMaxHeads));
   SOTTO_ASSIGN_OR_RETURN(c.intermediate,
                          json.IntOr("hidden_dim", c.intermediate, 1, 4 * kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(c.attention_dropout, ReadDropout(json, "attention_dropout", 0.1));
   SOTTO_ASSIGN_OR_RETURN(c.positions,
                          json.IntOr("max_position_embeddings", c.positions, 1, kMaxContext));
   SOTTO_ASSIGN_OR_RETURN(const std::string activation, json.StringOr("activation", "gelu"));

@@ -27,6 +27,8 @@ Status EncoderConfig::Read(const Json& json) {
   }
   SOTTO_ASSIGN_OR_RETURN(const double eps, json.NumberOr("layer_norm_eps", epsilon));
   epsilon = static_cast<float>(eps);
+  SOTTO_ASSIGN_OR_RETURN(attention_dropout,
+                         ReadDropout(json, "attention_probs_dropout_prob", attention_dropout));
   if (!json["hidden_act"].is_null()) {
     SOTTO_ASSIGN_OR_RETURN(const std::string name, json.StringAt("hidden_act"));
     SOTTO_ASSIGN_OR_RETURN(activation, ActivationByName(name));
@@ -52,6 +54,7 @@ void EncoderLayer::Declare(ParameterList& list, const std::string& at, const Enc
   attention.heads = attention.kv_heads = c.heads;
   const int64_t head_dim = c.hidden / c.heads;
   attention.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+  attention.dropout = c.attention_dropout;
 }
 
 Tensor EncoderLayer::operator()(Context& ctx, const Tensor& x, const Sequence& s, int index,

@@ -20,8 +20,9 @@ struct EncoderConfig {
       0;  // columns of the embeddings, where they have a width of their own; 0: hidden
   Activation activation = Activation::kGelu;
   float epsilon = 1e-12f;
-  bool tied = true;    // the masked-LM head's matrix is the word embeddings
-  bool pooler = true;  // a bare model has one
+  float attention_dropout = 0.1f;  // of the probabilities, in training
+  bool tied = true;                // the masked-LM head's matrix is the word embeddings
+  bool pooler = true;              // a bare model has one
 
   // Replaces the defaults by what the config says in BERT's terms.
   Status Read(const Json& json);

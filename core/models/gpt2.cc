@@ -10,7 +10,7 @@ namespace {
 struct Gpt2Config {
   int64_t vocab, hidden, layers, heads, inner, positions;
   Activation activation;
-  float epsilon;
+  float epsilon, attention_dropout;
   bool scale_scores, scale_by_layer, tied;
 
   static Result<Gpt2Config> Read(const Json& json) {
@@ -29,6 +29,7 @@ struct Gpt2Config {
     SOTTO_ASSIGN_OR_RETURN(c.scale_scores, json.BoolOr("scale_attn_weights", true));
     SOTTO_ASSIGN_OR_RETURN(c.scale_by_layer, json.BoolOr("scale_attn_by_inverse_layer_idx", false));
     SOTTO_ASSIGN_OR_RETURN(c.tied, json.BoolOr("tie_word_embeddings", true));
+    SOTTO_ASSIGN_OR_RETURN(c.attention_dropout, ReadDropout(json, "attn_pdrop", 0.1));
     SOTTO_RETURN_IF_ERROR(CheckHeads(c.hidden, c.heads));
     return c;
   }
@@ -51,6 +52,7 @@ struct Gpt2Layer {
     activation = c.activation;
     attention.heads = attention.kv_heads = c.heads;
     attention.causal = true;
+    attention.dropout = c.attention_dropout;
     const int64_t head_dim = c.hidden / c.heads;
     if (c.scale_scores) attention.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     if (c.scale_by_layer) attention.scale /= static_cast<float>(index + 1);
