@@ -193,14 +193,18 @@ Result<std::vector<int32_t>> NeedIds(const Arguments& args) {
   return ParseInts(args, "ids");
 }
 
-// The model of a folder without its tokenizer.
-Result<std::unique_ptr<Model>> OpenModel(const std::string& folder, const LoadOptions& options) {
-  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
+Result<std::unique_ptr<Model>> LoadModel(ModelFiles& files, const LoadOptions& options) {
   Result<Json> config = Json::Parse(files.config);
   if (!config.ok()) return config.status().In("config.json");
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(*config));
   SOTTO_RETURN_IF_ERROR(LoadWeights(*model, files.tensors, options));
   return model;
+}
+
+// The model of a folder without its tokenizer.
+Result<std::unique_ptr<Model>> OpenModel(const std::string& folder, const LoadOptions& options) {
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
+  return LoadModel(files, options);
 }
 
 Json TensorJson(const Tensor& tensor) {
@@ -256,11 +260,11 @@ Status Generate(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string folder, args.Need("model"));
   SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, NeedIds(args));
   SOTTO_ASSIGN_OR_RETURN(const std::vector<int32_t> decoder_ids, ParseInts(args, "decoder-ids"));
-  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, OpenModel(folder, {}));
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
+  SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(files, {}));
   Json defaults;
-  if (const std::string path = folder + "/generation_config.json"; FileExists(path)) {
-    SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-    Result<Json> parsed = Json::Parse(text);
+  if (!files.generation_config.empty()) {
+    Result<Json> parsed = Json::Parse(files.generation_config);
     if (!parsed.ok()) return parsed.status().In("generation_config.json");
     defaults = *std::move(parsed);
   }

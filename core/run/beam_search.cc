@@ -39,7 +39,7 @@ Result<TokenSearch::Step> BeamSearch::Next() {
   if (!begun_) {
     SOTTO_ASSIGN_OR_RETURN(logits, ReadPrompt());
   } else {
-    SOTTO_ASSIGN_OR_RETURN(logits, Read(held_, last_));
+    SOTTO_ASSIGN_OR_RETURN(logits, Read(held_));
   }
   if (!logits) {
     done_ = false;
@@ -77,9 +77,7 @@ std::vector<BeamSearch::Candidate> BeamSearch::Continuations(const Tensor& logit
     for (size_t i = 0; i < vocab; ++i) sum += std::exp(static_cast<double>(row[i]) - peak);
     const double log_sum = peak + std::log(sum);
     for (size_t i = 0; i < vocab; ++i) scores[i] = static_cast<float>(row[i] - log_sum);
-    std::vector<int32_t> ids = prompt_;
-    ids.insert(ids.end(), beam.ids.begin(), beam.ids.end());
-    processors_.Process(scores, ids);
+    processors_.Process(scores, TextOf(b));
     const auto offer = [&](int32_t token, float score) {
       Candidate c{.beam = b, .token = token, .score = score + beam.score};
       c.rank = c.score;
@@ -105,6 +103,12 @@ std::vector<BeamSearch::Candidate> BeamSearch::Continuations(const Tensor& logit
   }
   std::sort(best.begin(), best.end(), better);
   return best;
+}
+
+std::vector<int32_t> BeamSearch::TextOf(size_t row) const {
+  std::vector<int32_t> ids = prompt_;
+  ids.insert(ids.end(), running_[row].ids.begin(), running_[row].ids.end());
+  return ids;
 }
 
 BeamSearch::Beam BeamSearch::Extended(const Candidate& candidate) const {
@@ -147,7 +151,6 @@ void BeamSearch::GoOn(const std::vector<Candidate>& candidates) {
   std::vector<Beam> next;
   const bool first = held_.empty();
   held_.clear();
-  last_.clear();
   for (size_t i = 0; i < running_.size(); ++i) {
     // There may be fewer candidates than beams where the vocabulary is tiny or nearly all of it
     // forbidden.
@@ -156,7 +159,6 @@ void BeamSearch::GoOn(const std::vector<Candidate>& candidates) {
     if (i >= order.size()) c.score = kUnwanted;
     next.push_back(Extended(c));
     held_.push_back(first ? 0 : static_cast<int32_t>(c.beam));
-    last_.push_back(c.token);
   }
   running_ = std::move(next);
 }

@@ -34,6 +34,7 @@ class BeamSearch final : public TokenSearch {
     bool hits = false;  // nothing can follow it
   };
 
+  std::vector<int32_t> TextOf(size_t row) const override;
   std::vector<Candidate> Continuations(const Tensor& logits);
   Beam Extended(const Candidate& candidate) const;
   void Finish(const std::vector<Candidate>& candidates);
@@ -44,7 +45,7 @@ class BeamSearch final : public TokenSearch {
   bool AllFinished() const;
 
   std::vector<Beam> running_, finished_;  // num_beams each, best first
-  std::vector<int32_t> held_, last_;      // of each running beam: its row and the token to read
+  std::vector<int32_t> held_;             // the place of each running one in the cache
   Random random_;
   bool begun_ = false, can_improve_ = true, done_ = false;
 };

@@ -38,27 +38,25 @@ class SampledSearch final : public TokenSearch {
   }
 
   Result<Step> Next() override {
-    if (rows_.empty()) return InvalidArgument("the generation is over");
+    if (over_) return InvalidArgument("the generation is over");
+    // Everything but a finished step ends the search.
+    over_ = true;
     Step step;
     Tensor logits;
-    // Everything but a finished step ends the search.
-    std::vector<Row> rows = std::move(rows_);
-    rows_.clear();
-    if (!begun_) {
+    if (held_.empty()) {
       SOTTO_ASSIGN_OR_RETURN(logits, ReadPrompt());
-      if (!logits) {
-        rows_ = std::move(rows);
-        return step;
-      }
+      over_ = static_cast<bool>(logits);
+      if (!logits) return step;
     } else {
-      SOTTO_ASSIGN_OR_RETURN(logits, Read(held_, last_));
+      SOTTO_ASSIGN_OR_RETURN(logits, Read(held_));
     }
+    const bool first = held_.empty();
     held_.clear();
-    last_.clear();
-    for (size_t r = 0; r < rows.size(); ++r) {
+    std::vector<Row> rows;
+    for (size_t r = 0; r < rows_.size(); ++r) {
       const size_t vocab = static_cast<size_t>(logits.dim(-1));
-      const std::span<const float> scores(logits.f32() + (begun_ ? r * vocab : 0), vocab);
-      Row& row = rows[r];
+      const std::span<const float> scores(logits.f32() + (first ? 0 : r * vocab), vocab);
+      Row& row = rows_[r];
       Sequence& sequence = sequences_[row.sequence];
       const int32_t token = row.sampler.Next(scores, row.ids);
       row.ids.push_back(token);
@@ -74,13 +72,12 @@ class SampledSearch final : public TokenSearch {
       } else if (static_cast<int64_t>(row.ids.size()) >= max_length_) {
         sequence.finish_reason = "length";
       } else {
-        held_.push_back(begun_ ? static_cast<int32_t>(r) : 0);
-        last_.push_back(token);
-        rows_.push_back(std::move(row));
+        held_.push_back(first ? 0 : static_cast<int32_t>(r));
+        rows.push_back(std::move(row));
       }
     }
-    begun_ = true;
-    step.done = rows_.empty();
+    rows_ = std::move(rows);
+    step.done = over_ = rows_.empty();
     return step;
   }
 
@@ -90,9 +87,11 @@ class SampledSearch final : public TokenSearch {
     std::vector<int32_t> ids;  // prompt and what was made
     Sampler sampler;
   };
-  std::vector<Row> rows_;             // that go on
-  std::vector<int32_t> held_, last_;  // of each: its row in the cache, and the token to read
-  bool begun_ = false;
+  std::vector<int32_t> TextOf(size_t row) const override { return rows_[row].ids; }
+
+  std::vector<Row> rows_;      // that go on
+  std::vector<int32_t> held_;  // the place of each in the cache; empty before the first token
+  bool over_ = false;
 };
 
 }  // namespace
@@ -231,29 +230,24 @@ Result<Tensor> TokenSearch::ReadPrompt() {
   return take < left ? Tensor() : logits;
 }
 
-Result<Tensor> TokenSearch::Read(std::span<const int32_t> rows, std::span<const int32_t> tokens) {
+Result<Tensor> TokenSearch::Read(std::span<const int32_t> rows) {
   Context ctx(&arena_, pool_);
   bool same = static_cast<int64_t>(rows.size()) == rows_;
   for (size_t i = 0; i < rows.size(); ++i) same = same && rows[i] == static_cast<int32_t>(i);
   if (!same) cache_.Reorder(ctx, rows);
   rows_ = static_cast<int64_t>(rows.size());
-  if (fed_.empty()) fed_.assign(1, prompt_);
-  std::vector<std::vector<int32_t>> fed;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    fed.push_back(fed_[static_cast<size_t>(rows[i])]);
-    fed.back().push_back(tokens[i]);
-  }
-  fed_ = std::move(fed);
+  const int64_t length = cache_.length() + 1;
   ModelInput input;
-  input.length = cache_.length() + 1;
-  const bool anew = model_.MustRestart(input.length - 1, input.length);
-  if (anew) cache_.Truncate(0);
-  const int64_t take = anew ? input.length : 1;
+  input.length = length;
+  const bool again = model_.MustRestart(cache_.length(), length);
+  if (again) cache_.Truncate(0);
+  const int64_t take = again ? length : 1;
   Tensor ids = ctx.New({rows_, take}, DType::kI32);
   input.rows = ctx.New({rows_}, DType::kI32);
   if (!ctx.ok()) return ctx.status();
   for (int64_t i = 0; i < rows_; ++i) {
-    std::copy_n(fed_[static_cast<size_t>(i)].end() - take, take, ids.i32() + i * take);
+    const std::vector<int32_t> text = TextOf(static_cast<size_t>(i));
+    std::copy(text.end() - take, text.end(), ids.i32() + i * take);
     input.rows.i32()[i] = static_cast<int32_t>((i + 1) * take - 1);
   }
   (source_.empty() ? input.ids : input.decoder_ids) = ids;

@@ -65,8 +65,10 @@ class TokenSearch {
 
   // Reads the next piece of the prompt. Its logits [vocabulary] when all is read, else empty.
   Result<Tensor> ReadPrompt();
-  // Row i continues what row rows[i] was by tokens[i]. -> logits [rows, vocabulary]
-  Result<Tensor> Read(std::span<const int32_t> rows, std::span<const int32_t> tokens);
+  // Row i continues what row rows[i] was by the last token of TextOf(i). -> logits [rows, vocab]
+  Result<Tensor> Read(std::span<const int32_t> rows);
+  // What row i holds when it is read: the prompt and what was made.
+  virtual std::vector<int32_t> TextOf(size_t row) const = 0;
   bool Ends(int32_t token) const;
 
   GenerationOptions options_;
@@ -83,9 +85,8 @@ class TokenSearch {
   Arena arena_;
   ThreadPool* pool_;
   KvCache cache_;
-  std::vector<int32_t> source_;            // of an encoder; empty otherwise
-  int64_t rows_ = 1;                       // that the cache holds
-  std::vector<std::vector<int32_t>> fed_;  // the tokens of each, once the prompt is read
+  std::vector<int32_t> source_;  // of an encoder; empty otherwise
+  int64_t rows_ = 1;             // that the cache holds
 };
 
 }  // namespace sotto
