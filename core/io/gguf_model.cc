@@ -22,20 +22,22 @@ constexpr int64_t kMaxWidth = 1 << 18, kMaxLayers = 1 << 10, kMaxHeads = 1 << 10
 // What a converter did to a tensor's rows.
 enum class Change : uint8_t {
   kNone,
-  kQueryHalves,  // the halves of each query head interleaved (Llama's rotary positions)
-  kKeyHalves,    // the same by key heads
-  kHeadsByPart,  // [heads, 3, size] stored as [3, heads, size]
-  kUpright,      // [in, out] stored as [out, in]
-  kPlusOne,      // 1 added
-  kNegativeExp,  // -exp(x) of it stored
-  kSqueezed,     // extents of 1 left out
+  kQueryHalves,   // the halves of each query head interleaved (Llama's rotary positions)
+  kKeyHalves,     // the same by key heads
+  kHeadsByPart,   // [heads, 3, size] stored as [3, heads, size]
+  kUpright,       // [in, out] stored as [out, in]
+  kPlusOne,       // 1 added
+  kNegativeExp,   // -exp(x) of it stored
+  kSqueezed,      // extents of 1 left out
+  kValueRows,     // at its end, the value heads of each key head strewn among those of the others
+  kValueColumns,  // the same of the columns
 };
 
-// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept unless the name has
-// its own.
+// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept unless the name ends
+// with "_bias".
 struct NameRule {
   std::string_view stored, name;
-  Change change = Change::kNone;
+  Change change = Change::kNone, also = Change::kNone;
 };
 
 // Collects config.json.
@@ -99,9 +101,13 @@ class Settings {
   }
   Json Config() { return Json::Object(std::move(members_)); }
 
+  // Of a hybrid: which layers do what.
+  std::vector<Json> layer_types;
+  bool guesses = false;  // and whether there are layers besides
   // What names of tensors say.
   bool has_output = false, has_attention_bias = false, has_mlp_bias = false, has_gate = false;
   int64_t heads = 0, kv_heads = 0, width = 0, head_dim = 0, layers = 0, feed_forward = 0;
+  int64_t key_heads = 0, value_heads = 0, value_dim = 0;  // of linear attention
 
  private:
   const GgufMetadata& metadata_;
@@ -114,10 +120,28 @@ class Settings {
 Status CommonSizes(Settings& s) {
   SOTTO_ASSIGN_OR_RETURN(s.width, s.Int("embedding_length", 1, kMaxWidth));
   SOTTO_ASSIGN_OR_RETURN(s.layers, s.Int("block_count", 1, kMaxLayers));
+  if (s.Has("nextn_predict_layers")) {  // which guess further tokens, and come last
+    SOTTO_ASSIGN_OR_RETURN(const int64_t guessing, s.Int("nextn_predict_layers", 0, s.layers - 1));
+    s.layers -= guessing;
+    s.guesses = guessing > 0;
+  }
   SOTTO_ASSIGN_OR_RETURN(s.heads, s.Int("attention.head_count", 1, kMaxHeads));
-  s.kv_heads = s.heads;
-  if (s.Has("attention.head_count_kv")) {
+  if (s.kv_heads == 0) s.kv_heads = s.heads;
+  if (const GgufValue* by_layer = s.metadata().Find(s.Key("attention.head_count_kv"));
+      by_layer != nullptr && !std::holds_alternative<std::vector<int64_t>>(*by_layer)) {
     SOTTO_ASSIGN_OR_RETURN(s.kv_heads, s.Int("attention.head_count_kv", 1, s.heads));
+  } else if (by_layer != nullptr && s.layer_types.empty()) {
+    const auto& counts = std::get<std::vector<int64_t>>(*by_layer);
+    if (counts.empty() || std::count(counts.begin(), counts.end(), counts[0]) !=
+                              static_cast<std::ptrdiff_t>(counts.size())) {
+      return Unsupported(StrCat("'", s.Key("attention.head_count_kv"),
+                                "': layers with different numbers of heads are not supported"));
+    }
+    if (counts[0] < 1 || counts[0] > s.heads) {
+      return InvalidFile(StrCat("'", s.Key("attention.head_count_kv"), "' must be between 1 and ",
+                                s.heads, "; it is ", counts[0]));
+    }
+    s.kv_heads = counts[0];
   }
   s.head_dim = s.width / s.heads;
   if (s.Has("attention.key_length")) {
@@ -275,20 +299,104 @@ Result<bool> Plain(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek
   return LlamaLike(s, tensors, peek);
 }
 
-// Gemma 3: windows in five of six layers, whose positions have a base of their own.
+// Gemma 2 and 3: windows in all layers but each second or sixth.
+Status Gemma(Settings& s, int64_t widest) {
+  SOTTO_RETURN_IF_ERROR(s.PutInt("sliding_window", "attention.sliding_window", 1, kMaxContext));
+  if (s.Has("attention.sliding_window_pattern")) {
+    SOTTO_RETURN_IF_ERROR(
+        s.PutInt("sliding_window_pattern", "attention.sliding_window_pattern", 1, kMaxLayers));
+  }
+  // The largest model alone divides by the width of the hidden states for each head.
+  s.Put("query_pre_attn_scalar", Json::Int(s.layers == widest ? s.width / s.heads : s.head_dim));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("final_logit_softcapping", "final_logit_softcapping"));
+  s.Put("hidden_activation", Json::String("gelu_pytorch_tanh"));
+  return OkStatus();
+}
+
+Result<bool> Gemma2(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  SOTTO_ASSIGN_OR_RETURN(const bool there, LlamaLike(s, tensors, peek));
+  SOTTO_RETURN_IF_ERROR(
+      s.Require("attention.sliding_window_pattern", int64_t{2}, "another than 2 is not supported"));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("attn_logit_softcapping", "attn_logit_softcapping"));
+  SOTTO_RETURN_IF_ERROR(Gemma(s, 46));
+  return there;
+}
+
+// Windowed layers have a base of their own.
 Result<bool> Gemma3(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
   SOTTO_ASSIGN_OR_RETURN(const bool there, LlamaLike(s, tensors, peek));
-  SOTTO_RETURN_IF_ERROR(s.PutInt("sliding_window", "attention.sliding_window", 1, kMaxContext));
-  s.Put("sliding_window_pattern", Json::Int(6));
   if (s.Has("rope.freq_base_swa")) {
     SOTTO_RETURN_IF_ERROR(s.PutNumber("rope_local_base_freq", "rope.freq_base_swa"));
   } else {
     s.Put("rope_local_base_freq", Json::Number(10000));
   }
-  // The largest model alone divides by the width of the hidden states for each head.
-  s.Put("query_pre_attn_scalar", Json::Int(s.layers == 62 ? s.width / s.heads : s.head_dim));
-  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("final_logit_softcapping", "final_logit_softcapping"));
-  s.Put("hidden_activation", Json::String("gelu_pytorch_tanh"));
+  SOTTO_RETURN_IF_ERROR(Gemma(s, 62));
+  return there;
+}
+
+Result<bool> GemmaEmbedding(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  s.Put("use_bidirectional_attention", Json::Bool(true));
+  return Gemma3(s, tensors, peek);
+}
+
+Result<bool> Lfm2(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  // A layer without key heads convolves.
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<int64_t>* heads,
+                         s.metadata().IntsOrNull(s.Key("attention.head_count_kv")));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t layers, s.Int("block_count", 1, kMaxLayers));
+  if (heads == nullptr || static_cast<int64_t>(heads->size()) != layers) {
+    return InvalidFile(
+        StrCat("'", s.Key("attention.head_count_kv"), "' must have ", layers, " items"));
+  }
+  for (const int64_t count : *heads) {
+    if (count < 0 || count > kMaxHeads || (count > 0 && s.kv_heads > 0 && count != s.kv_heads)) {
+      return Unsupported(StrCat("'", s.Key("attention.head_count_kv"), "': ", count,
+                                " heads in one layer are not supported"));
+    }
+    if (count > 0) s.kv_heads = count;
+    s.layer_types.push_back(Json::String(count > 0 ? "full_attention" : "conv"));
+  }
+  s.Put("layer_types", Json::Array(s.layer_types));
+  SOTTO_ASSIGN_OR_RETURN(const bool there, LlamaLike(s, tensors, peek));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("norm_eps", "attention.layer_norm_rms_epsilon"));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("conv_L_cache", "shortconv.l_cache", 1, 1 << 10));
+  s.Put("block_auto_adjust_ff_dim", Json::Bool(false));
+  return there;
+}
+
+Result<bool> Qwen35(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  SOTTO_ASSIGN_OR_RETURN(s.key_heads, s.Int("ssm.group_count", 1, kMaxHeads));
+  SOTTO_ASSIGN_OR_RETURN(s.value_heads, s.Int("ssm.time_step_rank", 1, kMaxHeads));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t inner, s.Int("ssm.inner_size", 1, 4 * kMaxWidth));
+  if (inner % s.value_heads != 0 || s.value_heads % s.key_heads != 0) {
+    return InvalidFile(StrCat(s.key_heads, " key heads, ", s.value_heads, " value heads and ",
+                              inner, " values do not divide"));
+  }
+  s.value_dim = inner / s.value_heads;
+  s.Put("linear_num_key_heads", Json::Int(s.key_heads));
+  s.Put("linear_num_value_heads", Json::Int(s.value_heads));
+  s.Put("linear_value_head_dim", Json::Int(s.value_dim));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("linear_key_head_dim", "ssm.state_size", 1, kMaxWidth));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("linear_conv_kernel_dim", "ssm.conv_kernel", 1, 1 << 10));
+  SOTTO_ASSIGN_OR_RETURN(const bool there, LlamaLike(s, tensors, peek, "partial_rotary_factor"));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<bool>* linear,
+                         s.metadata().BoolsOrNull(s.Key("attention.recurrent_layers")));
+  if (linear != nullptr) {
+    if (static_cast<int64_t>(linear->size()) < s.layers) {
+      return InvalidFile(
+          StrCat("'", s.Key("attention.recurrent_layers"), "' must have ", s.layers, " items"));
+    }
+    for (int64_t i = 0; i < s.layers; ++i) {
+      s.layer_types.push_back(
+          Json::String((*linear)[static_cast<size_t>(i)] ? "linear_attention" : "full_attention"));
+    }
+    s.Put("layer_types", Json::Array(s.layer_types));
+  } else if (s.Has("full_attention_interval")) {
+    SOTTO_RETURN_IF_ERROR(
+        s.PutInt("full_attention_interval", "full_attention_interval", 1, kMaxLayers));
+  }
+  // In a text all parts of a position are the same.
+  s.Ignore({"rope.dimension_sections", "full_attention_interval"});
   return there;
 }
 
@@ -352,23 +460,76 @@ Result<bool> Mamba(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
   return true;
 }
 
-Result<bool> Bert(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+// What encoders' configs have in common.
+Status EncoderSizes(Settings& s) {
   SOTTO_RETURN_IF_ERROR(CommonSizes(s));
   s.Put("hidden_size", Json::Int(s.width));
   s.Put("num_hidden_layers", Json::Int(s.layers));
   s.Put("num_attention_heads", Json::Int(s.heads));
   SOTTO_RETURN_IF_ERROR(s.PutInt("intermediate_size", "feed_forward_length", 1, 4 * kMaxWidth));
   SOTTO_RETURN_IF_ERROR(s.PutInt("max_position_embeddings", "context_length", 1, kMaxContext));
-  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_eps", "attention.layer_norm_epsilon"));
-  SOTTO_RETURN_IF_ERROR(s.Require("attention.causal", false, "a BERT sees both ways"));
-  SOTTO_ASSIGN_OR_RETURN(const std::string tokenizer,
-                         s.metadata().StringOr("tokenizer.ggml.model", "bert"));
-  if (tokenizer != "bert") {
-    return Unsupported(StrCat("a BERT with a tokenizer of type '", tokenizer,
-                              "' (RoBERTa, XLM-R) is not supported as GGUF"));
+  SOTTO_RETURN_IF_ERROR(s.Require("attention.causal", false, "an encoder sees both ways"));
+  if (s.head_dim * s.heads != s.width) {
+    return Unsupported(StrCat(s.heads, " heads of ", s.head_dim, " columns in a width of ", s.width,
+                              " are not supported"));
   }
+  return OkStatus();
+}
+
+// Also RoBERTa and its like, of which the converter leaves out the first rows of positions: what
+// remains is a BERT.
+Result<bool> Bert(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(EncoderSizes(s));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_eps", "attention.layer_norm_epsilon"));
   s.Put("hidden_act", Json::String("gelu"));
   s.Put("add_pooling_layer", Json::Bool(false));
+  return true;
+}
+
+// A BERT without token types.
+Result<bool> DistilBert(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(EncoderSizes(s));
+  s.Put("dim", Json::Int(s.width));
+  s.Put("n_layers", Json::Int(s.layers));
+  s.Put("n_heads", Json::Int(s.heads));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("hidden_dim", "feed_forward_length", 1, 4 * kMaxWidth));
+  SOTTO_ASSIGN_OR_RETURN(const double epsilon, s.Number("attention.layer_norm_epsilon"));
+  if (!(epsilon > 0 && epsilon < 2e-12)) {
+    return Unsupported(StrCat("'", s.Key("attention.layer_norm_epsilon"),
+                              "': another than 1e-12 is not supported without token types"));
+  }
+  s.Put("activation", Json::String("gelu"));
+  return true;
+}
+
+Result<bool> NomicBert(Settings& s, std::vector<TensorInfo>& tensors, const GgufPeek& peek) {
+  SOTTO_RETURN_IF_ERROR(EncoderSizes(s));
+  SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_eps", "attention.layer_norm_epsilon"));
+  s.Put("hidden_act", Json::String("silu"));
+  return Rotary(s, tensors, peek, s.head_dim);
+}
+
+Result<bool> ModernBert(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
+  SOTTO_RETURN_IF_ERROR(EncoderSizes(s));
+  const bool rms = s.Has("attention.layer_norm_rms_epsilon");  // the converter writes either
+  SOTTO_RETURN_IF_ERROR(s.PutNumber(
+      "norm_eps", rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"));
+  SOTTO_RETURN_IF_ERROR(s.PutInt("local_attention", "attention.sliding_window", 2, kMaxContext));
+  if (s.Has("attention.sliding_window_pattern")) {
+    SOTTO_RETURN_IF_ERROR(
+        s.PutInt("global_attn_every_n_layers", "attention.sliding_window_pattern", 1, kMaxLayers));
+  }
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("global_rope_theta", "rope.freq_base"));
+  SOTTO_RETURN_IF_ERROR(s.PutNumberIfThere("local_rope_theta", "rope.freq_base_swa"));
+  SOTTO_RETURN_IF_ERROR(
+      s.Require("rope.scaling.type", std::string("none"), "scaled positions are not supported"));
+  if (s.Has("hidden_activation")) {
+    SOTTO_ASSIGN_OR_RETURN(const std::string act,
+                           s.metadata().StringAt(s.Key("hidden_activation")));
+    s.Put("hidden_activation", Json::String(ReplaceInvalidUtf8(act)));
+  }
+  // Of the heads for classes, whose tensors are refused.
+  s.Ignore({"classifier.pooling_type", "classifier.activation", "attention.layer_norm_epsilon"});
   return true;
 }
 
@@ -420,7 +581,7 @@ constexpr NameRule kHalves[] = {
     {"blk.#.attn_q", "model.layers.#.self_attn.q_proj", Change::kQueryHalves},
     {"blk.#.attn_k", "model.layers.#.self_attn.k_proj", Change::kKeyHalves},
 };
-constexpr NameRule kGemma3Names[] = {
+constexpr NameRule kGemmaNames[] = {
     {"output_norm", "model.norm", Change::kPlusOne},
     {"blk.#.attn_norm", "model.layers.#.input_layernorm", Change::kPlusOne},
     {"blk.#.attn_q_norm", "model.layers.#.self_attn.q_norm", Change::kPlusOne},
@@ -466,6 +627,38 @@ constexpr NameRule kMambaNames[] = {
     {"blk.#.ssm_d", "backbone.layers.#.mixer.D"},
     {"blk.#.ssm_out", "backbone.layers.#.mixer.out_proj"},
 };
+constexpr NameRule kLfm2Names[] = {
+    {"token_embd_norm", "model.embedding_norm"},
+    {"output_norm", "model.embedding_norm"},
+    {"blk.#.attn_norm", "model.layers.#.operator_norm"},
+    {"blk.#.attn_q_norm", "model.layers.#.self_attn.q_layernorm"},
+    {"blk.#.attn_k_norm", "model.layers.#.self_attn.k_layernorm"},
+    {"blk.#.attn_output", "model.layers.#.self_attn.out_proj"},
+    {"blk.#.shortconv.conv", "model.layers.#.conv.conv", Change::kSqueezed},
+    {"blk.#.shortconv.in_proj", "model.layers.#.conv.in_proj"},
+    {"blk.#.shortconv.out_proj", "model.layers.#.conv.out_proj"},
+    {"blk.#.ffn_norm", "model.layers.#.ffn_norm"},
+    {"blk.#.ffn_gate", "model.layers.#.feed_forward.w1"},
+    {"blk.#.ffn_down", "model.layers.#.feed_forward.w2"},
+    {"blk.#.ffn_up", "model.layers.#.feed_forward.w3"},
+};
+constexpr NameRule kQwen35Names[] = {
+    {"output_norm", "model.norm", Change::kPlusOne},
+    {"blk.#.attn_norm", "model.layers.#.input_layernorm", Change::kPlusOne},
+    {"blk.#.post_attention_norm", "model.layers.#.post_attention_layernorm", Change::kPlusOne},
+    {"blk.#.attn_q_norm", "model.layers.#.self_attn.q_norm", Change::kPlusOne},
+    {"blk.#.attn_k_norm", "model.layers.#.self_attn.k_norm", Change::kPlusOne},
+    {"blk.#.attn_qkv", "model.layers.#.linear_attn.in_proj_qkv", Change::kValueRows},
+    {"blk.#.attn_gate", "model.layers.#.linear_attn.in_proj_z", Change::kValueRows},
+    {"blk.#.ssm_alpha", "model.layers.#.linear_attn.in_proj_a", Change::kValueRows},
+    {"blk.#.ssm_beta", "model.layers.#.linear_attn.in_proj_b", Change::kValueRows},
+    {"blk.#.ssm_conv1d", "model.layers.#.linear_attn.conv1d", Change::kSqueezed,
+     Change::kValueRows},
+    {"blk.#.ssm_a", "model.layers.#.linear_attn.A_log", Change::kNegativeExp, Change::kValueRows},
+    {"blk.#.ssm_dt", "model.layers.#.linear_attn.dt_bias", Change::kValueRows},
+    {"blk.#.ssm_norm", "model.layers.#.linear_attn.norm"},
+    {"blk.#.ssm_out", "model.layers.#.linear_attn.out_proj", Change::kValueColumns},
+};
 constexpr NameRule kBertNames[] = {
     {"token_embd", "embeddings.word_embeddings"},
     {"position_embd", "embeddings.position_embeddings"},
@@ -479,6 +672,42 @@ constexpr NameRule kBertNames[] = {
     {"blk.#.ffn_up", "encoder.layer.#.intermediate.dense"},
     {"blk.#.ffn_down", "encoder.layer.#.output.dense"},
     {"blk.#.layer_output_norm", "encoder.layer.#.output.LayerNorm"},
+};
+constexpr NameRule kDistilBertNames[] = {
+    {"token_embd", "embeddings.word_embeddings"},
+    {"position_embd", "embeddings.position_embeddings"},
+    {"token_embd_norm", "embeddings.LayerNorm"},
+    {"blk.#.attn_q", "transformer.layer.#.attention.q_lin"},
+    {"blk.#.attn_k", "transformer.layer.#.attention.k_lin"},
+    {"blk.#.attn_v", "transformer.layer.#.attention.v_lin"},
+    {"blk.#.attn_output", "transformer.layer.#.attention.out_lin"},
+    {"blk.#.attn_output_norm", "transformer.layer.#.sa_layer_norm"},
+    {"blk.#.ffn_up", "transformer.layer.#.ffn.lin1"},
+    {"blk.#.ffn_down", "transformer.layer.#.ffn.lin2"},
+    {"blk.#.layer_output_norm", "transformer.layer.#.output_layer_norm"},
+};
+constexpr NameRule kNomicBertNames[] = {
+    {"token_embd", "embeddings.word_embeddings"},
+    {"token_types", "embeddings.token_type_embeddings"},
+    {"token_embd_norm", "emb_ln"},
+    {"blk.#.attn_qkv", "encoder.layers.#.attn.Wqkv"},
+    {"blk.#.attn_output", "encoder.layers.#.attn.out_proj"},
+    {"blk.#.attn_output_norm", "encoder.layers.#.norm1"},
+    {"blk.#.ffn_up", "encoder.layers.#.mlp.fc11"},
+    {"blk.#.ffn_gate", "encoder.layers.#.mlp.fc12"},
+    {"blk.#.ffn_down", "encoder.layers.#.mlp.fc2"},
+    {"blk.#.layer_output_norm", "encoder.layers.#.norm2"},
+};
+constexpr NameRule kModernBertNames[] = {
+    {"token_embd", "embeddings.tok_embeddings"},
+    {"token_embd_norm", "embeddings.norm"},
+    {"output_norm", "final_norm"},
+    {"blk.#.attn_norm", "layers.#.attn_norm"},
+    {"blk.#.attn_qkv", "layers.#.attn.Wqkv"},
+    {"blk.#.attn_output", "layers.#.attn.Wo"},
+    {"blk.#.ffn_norm", "layers.#.mlp_norm"},
+    {"blk.#.ffn_up", "layers.#.mlp.Wi"},
+    {"blk.#.ffn_down", "layers.#.mlp.Wo"},
 };
 constexpr NameRule kT5Names[] = {
     {"token_embd", "shared"},
@@ -523,17 +752,25 @@ const GgufArchitecture kArchitectures[] = {
     {"llama", "llama", "LlamaForCausalLM", Llama, kHalves},
     {"qwen2", "qwen2", "Qwen2ForCausalLM", Plain},
     {"qwen3", "qwen3", "Qwen3ForCausalLM", Plain},
-    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", Gemma3, kGemma3Names},
+    {"qwen35", "qwen3_5_text", "Qwen3_5ForCausalLM", Qwen35, kQwen35Names},
+    {"gemma2", "gemma2", "Gemma2ForCausalLM", Gemma2, kGemmaNames},
+    {"gemma3", "gemma3_text", "Gemma3ForCausalLM", Gemma3, kGemmaNames},
+    {"gemma-embedding", "gemma3_text", "Gemma3TextModel", GemmaEmbedding, kGemmaNames},
     {"phi3", "phi3", "Phi3ForCausalLM", Phi3, kPhi3Names},
     {"olmo2", "olmo2", "Olmo2ForCausalLM", Plain},
     {"granite", "granite", "GraniteForCausalLM", Granite, kHalves},
     {"smollm3", "smollm3", "SmolLM3ForCausalLM", SmolLm3, kHalves},
+    {"lfm2", "lfm2", "Lfm2ForCausalLM", Lfm2, kLfm2Names},
     {"gpt2", "gpt2", "GPT2LMHeadModel", Gpt2, kGpt2Names, {}},
     {"gptneox", "gpt_neox", "GPTNeoXForCausalLM", GptNeoX, kGptNeoXNames, {}},
     {"mamba", "mamba", "MambaForCausalLM", Mamba, kMambaNames, {}},
     {"bert", "bert", "BertModel", Bert, kBertNames, {}},
+    {"nomic-bert", "nomic_bert", "NomicBertModel", NomicBert, kNomicBertNames, {}},
+    {"modern-bert", "modernbert", "ModernBertModel", ModernBert, kModernBertNames, {}},
     {"t5", "t5", "T5ForConditionalGeneration", T5, kT5Names, {}},
 };
+constexpr GgufArchitecture kDistilBert = {"bert",     "distilbert",     "DistilBertModel",
+                                          DistilBert, kDistilBertNames, {}};
 
 // "blk.12.attn_q.weight" as its parts: "blk.#.attn_q", "12", ".weight".
 struct StoredName {
@@ -594,6 +831,20 @@ std::vector<int32_t> PartsByHead(int64_t rows, int64_t heads) {
   return to_row;
 }
 
+// The last rows (or columns) are of value heads: of those that share a key head, the first of all
+// key heads were put before the second of all.
+std::vector<int32_t> ValuesByKey(int64_t rows, int64_t key_heads, int64_t value_heads,
+                                 int64_t size) {
+  const int64_t first = rows - value_heads * size, group = value_heads / key_heads;
+  std::vector<int32_t> to_row(static_cast<size_t>(rows));
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t head = (row - first) / size, i = (row - first) % size;
+    to_row[static_cast<size_t>(row)] = static_cast<int32_t>(
+        row < first ? row : first + (head % key_heads * group + head / key_heads) * size + i);
+  }
+  return to_row;
+}
+
 Status Undo(const Settings& s, Change change, TensorInfo& tensor) {
   const int64_t rows = tensor.shape.rank() == 0 ? 1 : tensor.shape[0];
   const auto divides = [&](int64_t parts) {
@@ -628,6 +879,20 @@ Status Undo(const Settings& s, Change change, TensorInfo& tensor) {
     case Change::kSqueezed:
       tensor.form.squeezed = true;
       break;
+    case Change::kValueRows:
+    case Change::kValueColumns: {
+      const bool by_rows = change == Change::kValueRows;
+      const int64_t extent = by_rows ? rows : tensor.shape.columns();
+      const int64_t size = extent == s.value_heads ? 1 : s.value_dim;
+      if (extent < s.value_heads * size || extent > kMaxVocab) {
+        return InvalidFile(StrCat("tensor '", tensor.name, "' ", tensor.shape.ToString(),
+                                  " does not hold ", s.value_heads, " heads of ", size));
+      }
+      if (s.key_heads == s.value_heads) break;  // each is where it was
+      (by_rows ? tensor.form.to_row : tensor.form.to_column) =
+          ValuesByKey(extent, s.key_heads, s.value_heads, size);
+      break;
+    }
   }
   return OkStatus();
 }
@@ -636,6 +901,12 @@ Status Rename(const GgufArchitecture& architecture, const Settings& s,
               std::vector<TensorInfo>& tensors) {
   for (TensorInfo& tensor : tensors) {
     const StoredName parts = PartsOf(tensor.name);
+    int64_t layer = 0;
+    std::from_chars(parts.layer.data(), parts.layer.data() + parts.layer.size(), layer);
+    if (s.guesses && layer >= s.layers) {
+      tensor.name.insert(0, "mtp.");  // as checkpoints have what guesses further tokens
+      continue;
+    }
     const NameRule* rule = RuleFor(architecture, parts.stem);
     if (rule == nullptr) {
       return Unsupported(
@@ -648,7 +919,8 @@ Status Rename(const GgufArchitecture& architecture, const Settings& s,
     // A gated feed-forward's second matrix has a number.
     if (s.has_gate && name.ends_with("DenseReluDense.wi")) name += "_1";
     SOTTO_RETURN_IF_ERROR(Undo(s, rule->change, tensor));
-    tensor.name = name.append(parts.suffix);
+    SOTTO_RETURN_IF_ERROR(Undo(s, rule->also, tensor));
+    tensor.name = name.ends_with("_bias") ? name : name.append(parts.suffix);
   }
   return OkStatus();
 }
@@ -740,6 +1012,7 @@ Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>&
     if (stem.ends_with("ffn_gate")) s.has_gate = true;
   }
   if (vocab == 0) return InvalidFile("there is no tensor 'token_embd.weight' [vocabulary, width]");
+  if (name == "bert" && token_types == 0) architecture = &kDistilBert;
   s.Put("model_type", Json::String(std::string(architecture->model_type)));
   s.Put("architectures", Json::Array({Json::String(std::string(architecture->class_name))}));
   s.Put("vocab_size", Json::Int(vocab));

@@ -22,6 +22,7 @@ namespace sotto {
 // converters to other formats do to it, for the loader to undo.
 struct StoredForm {
   std::vector<int32_t> to_row;     // the checkpoint's row of each stored one; empty: the same
+  std::vector<int32_t> to_column;  // and of each stored column
   float (*undo)(float) = nullptr;  // on each value
   bool upright = false;            // [out, in], although checkpoints hold it as [in, out]
   bool squeezed = false;           // extents of 1 may be left out

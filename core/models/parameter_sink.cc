@@ -72,6 +72,11 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
     return InvalidFile(StrCat("tensor '", stored.name, "' has ", sink.rows_, " rows; ",
                               stored.form.to_row.size(), " were expected"));
   }
+  if (!stored.form.to_column.empty() &&
+      (rounded || static_cast<int64_t>(stored.form.to_column.size()) != sink.columns_)) {
+    return InvalidFile(StrCat("tensor '", stored.name, "' has ", sink.columns_, " columns; ",
+                              stored.form.to_column.size(), " were expected"));
+  }
   sink.row_bytes_ =
       sink.rounded_ == 4 ? sink.columns_ / 2 : BytesOfRow(stored.dtype, sink.columns_);
   sink.row_.resize(static_cast<size_t>(sink.columns_));
@@ -136,6 +141,12 @@ Status ParameterSink::Add(const char* bytes, int64_t count) {
     } else {
       DecodeRow(dtype_, bytes, columns_, row_.data());
       if (form_.undo != nullptr) std::transform(row_.begin(), row_.end(), row_.begin(), form_.undo);
+      if (!form_.to_column.empty()) {
+        const std::vector<float> stored = row_;
+        for (size_t c = 0; c < stored.size(); ++c) {
+          row_[static_cast<size_t>(form_.to_column[c])] = stored[c];
+        }
+      }
     }
     Place(row, row_.data());
   }

@@ -53,8 +53,8 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
                              const LoadOptions& options) {
   const TensorInfo& info = *source.Find(stored);
   const bool as_it_is = info.dtype == DType::kF32 && info.shape == p.shape &&
-                        info.form.to_row.empty() && info.form.undo == nullptr &&
-                        (!p.stored_transposed || info.form.upright);
+                        info.form.to_row.empty() && info.form.to_column.empty() &&
+                        info.form.undo == nullptr && (!p.stored_transposed || info.form.upright);
   const bool packs = options.format == WeightFormat::kQ8 || options.format == WeightFormat::kQ4;
   if (as_it_is && !options.writable && !(packs && MayPack(p))) {
     return source.Take(stored);

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,51 +16,12 @@
 #include "core/io/gguf_model.h"
 #include "core/io/tensor_source.h"
 #include "core/tensor/blocks.h"
+#include "tests/malformed/gguf_words.h"
 
 namespace sotto {
 namespace {
 
-void AppendNumber(std::string& out, uint64_t value, size_t bytes) {
-  for (size_t i = 0; i < bytes; ++i) out.push_back(static_cast<char>(value >> (8 * i)));
-}
-
-int HexDigit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
-
-// The bytes that a line of the table describes: see tests/malformed/README.md.
-std::string BytesOf(const std::string& description) {
-  std::string out;
-  std::istringstream words(description);
-  for (std::string word; words >> word;) {
-    const std::string kind = word.substr(0, word.find(':'));
-    const std::string value = kind.size() < word.size() ? word.substr(kind.size() + 1) : "";
-    const uint64_t number = std::strtoull(value.c_str(), nullptr, 10);
-    if (kind == "GGUF") {
-      out += "GGUF";
-    } else if (kind == "u8") {
-      AppendNumber(out, number, 1);
-    } else if (kind == "u32") {
-      AppendNumber(out, number, 4);
-    } else if (kind == "u64") {
-      AppendNumber(out, number, 8);
-    } else if (kind == "str") {
-      AppendNumber(out, value.size(), 8);
-      out += value;
-    } else if (kind == "raw") {
-      out += value;
-    } else if (kind == "hex") {
-      for (size_t i = 0; i + 1 < value.size(); i += 2) {
-        out.push_back(static_cast<char>(HexDigit(value[i]) * 16 + HexDigit(value[i + 1])));
-      }
-    } else if (kind == "zeros") {
-      out.append(number, '\0');
-    } else if (kind == "pad") {
-      out.resize((out.size() + number - 1) / number * number);
-    } else {
-      ADD_FAILURE() << "unknown word: " << word;
-    }
-  }
-  return out;
-}
+constexpr size_t kMaxFileBytes = size_t{16} << 20;
 
 std::string ErrorOf(std::string_view file) {
   const auto header = GgufHeader::Parse(file, file.size());
@@ -78,7 +38,9 @@ TEST(Gguf, RefusesEveryMalformedFileWithItsOwnSentence) {
     const auto line = Json::Parse(std::string_view(*table).substr(at, end - at));
     ASSERT_TRUE(line.ok()) << line.status().message();
     at = end + 1;
-    const std::string file = BytesOf((*line)["file"].as_string());
+    std::string file;
+    ASSERT_TRUE(GgufOfWords((*line)["file"].as_string(), kMaxFileBytes, file))
+        << (*line)["name"].as_string();
     // An exact allocation, so that a sanitizer sees a read past the end.
     const auto exact = std::make_unique<char[]>(file.size());
     if (!file.empty()) std::memcpy(exact.get(), file.data(), file.size());
