@@ -14,7 +14,7 @@ for program in "$build"/tests/fuzz/*_fuzz; do
   [ -f "$here/$name.dict" ] && dict=-dict=$here/$name.dict
   echo "$name: $seconds seconds"
   # shellcheck disable=SC2086
-  nice -n "${NICE:-19}" "$program" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=4096 \
+  nice -n "${NICE:-19}" "$program" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=8192 \
     -artifact_prefix="$found/../$name-" $dict "$found" "$here/corpus/$name" 2> "$program.log" ||
     { tail -n 40 "$program.log"; exit 1; }
   grep -E 'DONE|Done' "$program.log" | tail -n 2
