@@ -1,9 +1,11 @@
 // How fast the kernels are: one line of JSON a shape, the best of many runs.
-//   kernels_bench [threads] [milliseconds a shape]
+//   kernels_bench [threads] [milliseconds a shape] [f32|q8|q4 M K N]
+// With the last words, one product alone is measured: X [M, K] by W [N, K] transposed, as a linear layer's.
 // "gop_s" counts two operations a multiply-add; "gb_s" the bytes of the weights (B) alone.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -179,6 +181,18 @@ void BenchAttention(int64_t queries, int64_t keys, int64_t dim, ThreadPool& pool
 int main(int argc, char** argv) {
   sotto::ThreadPool pool(argc > 1 ? std::atoi(argv[1]) : 1);
   const double budget = (argc > 2 ? std::atof(argv[2]) : 300) * 1e-3;
+  if (argc > 6) {
+    const std::string_view format = argv[3];
+    const sotto::ProductShape shape = {"asked", false, true, std::atoi(argv[4]),
+                                       std::atoi(argv[6]), std::atoi(argv[5])};
+    if (format == "f32") {
+      sotto::BenchGemm(shape, pool, budget);
+    } else {
+      sotto::BenchPacked(shape, format == "q8" ? sotto::DType::kQ8 : sotto::DType::kQ4, pool,
+                         budget);
+    }
+    return 0;
+  }
   for (const sotto::ProductShape& shape : sotto::kF32) sotto::BenchGemm(shape, pool, budget);
   for (const sotto::DType dtype : {sotto::DType::kQ8, sotto::DType::kQ4}) {
     for (const sotto::ProductShape& s : sotto::kPacked) sotto::BenchPacked(s, dtype, pool, budget);

@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { manifestOf } from '../../tools/manifest.mjs';
 
 export const folder = fileURLToPath(new URL('../../build/bench/models/', import.meta.url));
 
@@ -21,12 +22,10 @@ export const shapes = {
   'minilm-l6': bert(384, 6, 12, 1536),
   'bert-base': bert(768, 12, 12, 3072),
   gpt2: { kind: 'gpt2', vocab: 50257, positions: 1024, hidden: 768, layers: 12, heads: 12, inner: 3072 },
+  // The shape of models/sotto-sentiment, for peers to be measured beside it.
+  'tiny-bert': { ...bert(160, 4, 5, 640), vocab: 8192, positions: 128 },
   'llama-15m': { kind: 'llama', vocab: 32000, positions: 2048, hidden: 288, layers: 6, heads: 6, inner: 768 },
 };
-
-/** A text of so many tokens. */
-export const text = (tokens, from = 0) =>
-  Array.from({ length: tokens }, (_, i) => `w${(from + 37 * i) % 5000}`).join(' ');
 
 // Values that repeat after a megabyte: as good as random ones for timing, and quickly made.
 const noise = new Int8Array(1 << 20);
@@ -194,10 +193,10 @@ function writeSafetensors(file, tensors) {
 
 const size = (shape) => shape.reduce((a, b) => a * b, 1);
 
-/** The folder of a shape in Sotto's files; dtype is f32 or q8. Made where it is not there. */
+/** The folder of a shape in Sotto's files; dtype is f32, q8 or q4. Made where it is not there. */
 export function sottoModel(name, dtype) {
   const at = path.join(folder, `${name}-${dtype}`);
-  if (fs.existsSync(path.join(at, 'model.safetensors'))) return at;
+  if (fs.existsSync(path.join(at, 'manifest.json'))) return at;
   fs.mkdirSync(at, { recursive: true });
   const shape = shapes[name];
   fs.writeFileSync(path.join(at, 'config.json'), JSON.stringify(config(shape)));
@@ -220,14 +219,24 @@ export function sottoModel(name, dtype) {
         bytes: 4 * dims[0],
         make: () => randomFloats(dims[0], 0, 0.02 / 36),
       });
+    } else if (packs && dtype === 'q4') {
+      const [out, into] = dims;
+      const half = [out, into / 2];
+      const groups = [out, into / 32];
+      const bytes = (count / 32) * 2;
+      tensors.push({ name: weight, dtype: 'U8', shape: half, bytes: count / 2, make: () => randomInts(count / 2) });
+      // 2^-9 in bf16.
+      const make = () => new Uint16Array(bytes / 2).fill(0x3b00);
+      tensors.push({ name: `${weight}.scale`, dtype: 'BF16', shape: groups, bytes, make });
     } else {
       const make = () => (role === 'norm' ? randomFloats(count, 0, 1) : randomFloats(count));
       tensors.push({ name: weight, dtype: 'F32', shape: stored, bytes: 4 * count, make });
     }
   }
   // Larger alignment first, so that every tensor of 4-byte elements is aligned.
-  tensors.sort((a, b) => Number(a.dtype === 'I8') - Number(b.dtype === 'I8'));
-  writeSafetensors(path.join(at, 'model.safetensors.part'), tensors);
-  fs.renameSync(path.join(at, 'model.safetensors.part'), path.join(at, 'model.safetensors'));
+  const alignment = ['F32', 'BF16', 'I8', 'U8'];
+  tensors.sort((a, b) => alignment.indexOf(a.dtype) - alignment.indexOf(b.dtype));
+  writeSafetensors(path.join(at, 'model.safetensors'), tensors);
+  fs.writeFileSync(path.join(at, 'manifest.json'), JSON.stringify(manifestOf(at))); // last: the folder is whole
   return at;
 }

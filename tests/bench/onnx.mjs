@@ -226,13 +226,20 @@ function decoder(g, { kind, vocab, positions, hidden, layers, heads, inner }, pr
   g.output('logits', FLOAT, ['batch', 1, vocab]);
 }
 
-/** The ONNX file of a shape in a precision; made where it is not there. */
-export function onnxModel(name, precision) {
-  const file = path.join(folder, `${name}-${precision}.onnx`);
+/** The ONNX file of a shape, or of one linear layer, in a precision; made where it is not there. */
+export function onnxModel(name, precision, { kind, m, k, n }) {
+  const what = kind === 'product' ? `product-${m}x${k}x${n}` : name;
+  const file = path.join(folder, `${what}-${precision}.onnx`);
   if (fs.existsSync(file)) return file;
   fs.mkdirSync(folder, { recursive: true });
   const g = new Graph();
-  (shapes[name].kind === 'bert' ? bert : decoder)(g, shapes[name], precision);
+  if (kind === 'product') {
+    const x = g.input('x', FLOAT, [m, k]);
+    g.node('Identity', [linear(g, 'w', x, k, n, precision)], {}, { outputs: ['y'] });
+    g.output('y', FLOAT, [m, n]);
+  } else {
+    (shapes[name].kind === 'bert' ? bert : decoder)(g, shapes[name], precision);
+  }
   g.save(`${file}.part`);
   fs.renameSync(`${file}.part`, file);
   return file;

@@ -1,110 +1,341 @@
 #!/usr/bin/env node
 // Speed in the browser: Sotto and its peers on the same synthetic models, alternating, each run in a fresh page.
-//   node tests/bench/run.mjs [--browser chromium|firefox] [--threads 1,2] [--rounds 3] [--engines sotto,...] [case name parts ...]
-// Prints one JSON line a measurement and a table of medians with the ratio to each peer. The peers are installed
-// by `npm ci` in tests/bench/peers; those that are not there are left out.
+//   node tests/bench/run.mjs [options] [words that a case's name must have ...]
+// README.md beside this file says what is measured, and how to read it.
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import { parseArgs } from 'node:util';
+import { brotliCompressSync } from 'node:zlib';
 import { chromium, firefox } from '@playwright/test';
+import { transform } from 'esbuild';
 import config from '../../playwright.config.mjs';
 import { serve } from '../../tools/serve.mjs';
+import { cases } from './cases.mjs';
 import { ggufModel } from './gguf.mjs';
 import { shapes, sottoModel } from './models.mjs';
 import { onnxModel } from './onnx.mjs';
+import { printTables } from './table.mjs';
+import { tfliteModel } from './tflite.mjs';
+import { textFile, tokenizerFolder } from './tokenizers.mjs';
 
 const root = new URL('../../', import.meta.url).pathname;
 const { values: options, positionals: wanted } = parseArgs({
   allowPositionals: true,
   options: {
     browser: { type: 'string', default: 'chromium' },
-    threads: { type: 'string', default: '1' },
+    engines: { type: 'string', default: 'sotto,onnxruntime-web,litert,wllama,huggingface-tokenizers,kitoken' },
+    threads: { type: 'string' }, // default: what each case says
     rounds: { type: 'string', default: '3' },
-    engines: { type: 'string', default: 'sotto,onnxruntime-web,wllama' },
+    budget: { type: 'string', default: '500' }, // milliseconds of running in a round
+    tier: { type: 'string', default: 'dynamic' }, // of V8: dynamic, liftoff, turbofan
+    variant: { type: 'string', default: 'relaxed' }, // 'simd': as Sotto runs where there is no relaxed SIMD
+    all: { type: 'boolean', default: false },
+    list: { type: 'boolean', default: false },
+    out: { type: 'string' },
   },
 });
 
-const makers = { sotto: sottoModel, 'onnxruntime-web': onnxModel, wllama: ggufModel };
-const packages = { 'onnxruntime-web': 'onnxruntime-web', wllama: '@wllama/wllama' };
-const there = (engine) =>
-  engine === 'sotto' || fs.existsSync(`${root}tests/bench/peers/node_modules/${packages[engine]}`);
-const engines = options.engines
-  .split(',')
-  .filter((engine) => there(engine) || console.error(`(${engine} is not installed)`));
-
-// What is measured, in tokens/s where text is made or read, else in milliseconds.
-const cases = [];
-const encode = (model, precision, lengths) => {
-  for (const tokens of lengths)
-    cases.push({ model, precision, work: { kind: 'encode', tokens }, engines: ['sotto', 'onnxruntime-web'] });
+const tiers = {
+  dynamic: [],
+  liftoff: ['--js-flags=--liftoff-only'],
+  turbofan: ['--js-flags=--no-liftoff'],
 };
-encode('minilm-l6', 'q8', [16, 64, 128, 512]);
-encode('minilm-l6', 'f32', [16, 128, 512]);
-encode('bert-base', 'q8', [16, 128, 512]);
-encode('bert-base', 'f32', [128]);
-for (const [model, names] of [
-  ['gpt2', ['sotto', 'onnxruntime-web']],
-  ['llama-15m', ['sotto', 'onnxruntime-web', 'wllama']],
-]) {
-  for (const tokens of [128, 512])
-    cases.push({ model, precision: 'q8', work: { kind: 'prompt', tokens }, engines: names });
-  for (const context of [128, model === 'gpt2' ? 960 : 1000])
-    cases.push({ model, precision: 'q8', work: { kind: 'decode', context, steps: 32 }, engines: names });
+
+function fail(message) {
+  console.error(message);
+  process.exit(2);
 }
-for (const c of cases) c.name = `${c.model} ${c.precision} ${c.work.kind} ${c.work.tokens ?? c.work.context}`;
+const oneOf = (name, known) => {
+  if (!known.includes(options[name])) fail(`--${name} is one of ${known.join(', ')}, not '${options[name]}'.`);
+};
+oneOf('browser', ['chromium', 'firefox']);
+oneOf('tier', Object.keys(tiers));
+oneOf('variant', ['relaxed', 'simd']);
+if (options.browser === 'firefox' && options.tier !== 'dynamic') fail('--tier is about Chromium.');
+const rounds = Number(options.rounds);
+const budget = Number(options.budget);
+if (!(rounds >= 1 && budget >= 1)) fail('--rounds and --budget are numbers from 1 on.');
 
-const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+// ---- Which engines and cases.
 
-const server = await serve({ folder: root, isolate: true });
+const packages = {
+  'onnxruntime-web': 'onnxruntime-web',
+  litert: '@litertjs/core',
+  wllama: '@wllama/wllama',
+  'huggingface-tokenizers': '@huggingface/tokenizers',
+  kitoken: 'kitoken',
+};
+const peers = `${root}tests/bench/peers/node_modules/`;
+const engines = options.engines.split(',');
+for (const engine of engines) {
+  if (engine !== 'sotto' && !packages[engine])
+    fail(`There is no engine '${engine}': sotto, ${Object.keys(packages).join(', ')}.`);
+}
+const installed = engines.filter((engine) => {
+  const there = engine === 'sotto' || fs.existsSync(`${peers}${packages[engine]}`);
+  if (!there) console.error(`(${engine} is not installed: npm run bench peers)`);
+  return there;
+});
+
+const listed = cases.filter((c) => {
+  if (wanted.length > 0) return wanted.every((part) => c.name.includes(part));
+  return options.all || c.set === 'default';
+});
+const planned = listed.flatMap((c) =>
+  (options.threads ? options.threads.split(',').map(Number) : c.threads).map((threads) => ({ ...c, threads })),
+);
+if (options.list) {
+  for (const c of planned) console.log(`${c.name}, threads ${c.threads}: ${c.engines.join(', ')}`);
+  process.exit(0);
+}
+if (planned.length === 0) fail(`No case has '${wanted.join("' and '")}' in its name: --list shows all.`);
+
+// ---- What each engine needs on disk, made where it is missing.
+
+const address = (file) => `/${file.slice(root.length)}`;
+const sizeOf = (file) => fs.statSync(file).size;
+
+/** {url, file_bytes, ...}: what an engine opens for a case; undefined where it cannot be had. */
+function prepared(engine, { model, precision, work, threads }) {
+  const shape = shapes[model] ?? {};
+  const variant = engine === 'sotto' && options.variant === 'simd' ? `simd${threads > 1 ? '-threads' : ''}` : undefined;
+  if (work.kind === 'tokenize') {
+    const at = tokenizerFolder(work.tokenizer);
+    return at && { url: address(at), variant, file_bytes: sizeOf(`${at}tokenizer.json`) };
+  }
+  if (engine === 'sotto') {
+    if (work.kind === 'product') return { precision, variant };
+    const task =
+      work.kind === 'start' ? 'text-classification' : shape.kind === 'bert' ? 'feature-extraction' : 'text-generation';
+    const at = work.kind === 'start' ? `${root}models/sotto-sentiment` : sottoModel(model, precision);
+    const cache = work.kind === 'start' ? 'default' : 'no-store';
+    return { url: `${address(at)}/`, task, cache, variant, file_bytes: sizeOf(`${at}/model.safetensors`) };
+  }
+  if (engine === 'litert') {
+    const timed = work.kind === 'start' ? { kind: 'encode', tokens: 16 } : work;
+    const { file, rows, columns } = tfliteModel(model, precision, timed);
+    return { url: address(file), rows, columns, file_bytes: sizeOf(file) };
+  }
+  const file = engine === 'wllama' ? ggufModel(model, precision) : onnxModel(model, precision, work);
+  return { ...shape, url: address(file), file_bytes: sizeOf(file) };
+}
+
+// ---- The server: this repository, isolated, its TypeScript with the types taken away.
+
+const typescript = (request, response, path) => {
+  // Modules name each other as they will be built.
+  const file = `${root}${path.slice(1).replace(/\.js$/, '.ts')}`;
+  if (!path.startsWith('/demos/bench/') || path.includes('..') || !fs.existsSync(file)) return false;
+  transform(fs.readFileSync(file, 'utf8'), { loader: 'ts', format: 'esm' }).then(
+    ({ code }) => response.writeHead(200, { 'Content-Type': 'text/javascript' }).end(code),
+    (error) => response.writeHead(500).end(String(error)),
+  );
+  return request.method === 'GET';
+};
+
+const out = options.out ?? `${root}build/bench/results-${new Date().toISOString().replace(/[:.]/g, '-')}.jsonl`;
+fs.mkdirSync(`${root}build/bench`, { recursive: true });
+const results = [];
+function report(line) {
+  results.push(line);
+  fs.appendFileSync(out, `${JSON.stringify(line)}\n`);
+}
+
+const server = await serve({ folder: root, isolate: true, intercept: typescript });
 const { use } = config.projects.find((project) => project.name === options.browser);
-const browser = await { chromium, firefox }[options.browser].launch({ ...use.launchOptions, channel: use.channel });
-const table = [];
+const args = [...(use.launchOptions.args ?? []), ...tiers[options.tier]];
+const browser = await { chromium, firefox }[options.browser].launch({
+  ...use.launchOptions,
+  args,
+  channel: use.channel,
+});
+
+const commit = (() => {
+  try {
+    return execFileSync('git', ['describe', '--always', '--dirty'], { cwd: root, encoding: 'utf8' }).trim();
+  } catch {
+    return 'unknown';
+  }
+})();
+const setting = {
+  browser: `${options.browser} ${browser.version()}`,
+  tier: options.tier,
+  commit,
+  processor: os.cpus()[0]?.model ?? 'unknown',
+  cores: os.cpus().length,
+};
+report({ kind: 'setting', ...setting, date: new Date().toISOString(), rounds, budget });
+console.error(`${setting.browser}, V8's tier ${options.tier}, ${setting.processor}; lines go to ${out}`);
+
+// ---- Memory of the page's process, as the kernel counts it: Chromium on Linux alone tells which process that is.
+
+let cdp;
+if (options.browser === 'chromium' && os.platform() === 'linux') cdp = await browser.newBrowserCDPSession();
+async function renderers() {
+  if (!cdp) return [];
+  const { processInfo } = await cdp.send('SystemInfo.getProcessInfo');
+  return processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => id);
+}
+const kilobytes = (id, key) => {
+  try {
+    return Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(fs.readFileSync(`/proc/${id}/status`, 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+};
+const resident = (ids, key) => ids.reduce((sum, id) => sum + 1024 * kilobytes(id, key), 0);
+
+// ---- One run.
+
+async function openPage(context, hash = '', { note = true } = {}) {
+  const page = await context.newPage();
+  if (note) await page.addInitScript({ path: `${root}tests/bench/memory.js` });
+  page.on('pageerror', (error) => console.error(`  ${error.message}`));
+  await page.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: hash ? 'commit' : 'load' });
+  return page;
+}
+
+/** Bytes of script and WebAssembly that a page downloads, raw and as brotli would send them. */
+async function downloads(page, run) {
+  const found = new Map();
+
+  page.on('response', (response) => {
+    const { pathname } = new URL(response.url());
+    // The benchmark's own scripts are none of the engine's.
+    if (!/\.(js|mjs|wasm)$/.test(pathname) || /^\/tests\/bench\/(page|memory|engines\/)/.test(pathname)) return;
+    const file = `${root}${pathname.slice(1)}`;
+    if (fs.existsSync(file)) found.set(pathname, fs.readFileSync(file));
+  });
+  const result = await run();
+
+  const files = [...found.values()];
+  const sum = (list) => list.reduce((a, b) => a + b, 0);
+  return {
+    ...result,
+    page_bytes: sum(files.map((bytes) => bytes.length)),
+    page_brotli_bytes: sum(files.map((bytes) => brotliCompressSync(bytes).length)),
+  };
+}
+
+async function once(c, engine, model) {
+  const { threads, work } = c;
+  const context = await browser.newContext();
+  try {
+    if (work.kind === 'start') {
+      const hash = `#start=${encodeURIComponent(JSON.stringify({ engine, model, work }))}`;
+      const first = await openPage(context, '', { note: false }).then((page) =>
+        page.goto('about:blank').then(() => page),
+      );
+      const visit = () =>
+        downloads(first, async () => {
+          await first.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: 'commit' });
+          await first.waitForFunction(() => globalThis.started);
+          return first.evaluate(() => globalThis.started);
+        });
+      let result = await visit();
+      if (work.visit === 'second') {
+        await first.goto('about:blank');
+        const { page_bytes, page_brotli_bytes, ...again } = await visit();
+        result = again;
+      }
+      return result;
+    }
+    if (work.kind === 'load') {
+      const before = await openPage(context);
+      await before.evaluate((what) => globalThis.prepareLoad(what), { engine, model });
+      await before.close();
+      const page = await openPage(context);
+      return await page.evaluate((what) => globalThis.load(what), { engine, model, threads });
+    }
+    const old = new Set(await renderers());
+    const page = await openPage(context);
+    const mine = (await renderers()).filter((id) => !old.has(id));
+    const empty = resident(mine, 'VmRSS');
+    const timed = { ...work, ...(work.kind === 'tokenize' ? { url: address(textFile(work.text).file) } : {}) };
+    const result = await page.evaluate((what) => globalThis.bench(what), {
+      engine,
+      model,
+      threads,
+      work: timed,
+      budget,
+    });
+    if (mine.length > 0) result.peak_bytes = resident(mine, 'VmHWM') - empty;
+    return result;
+  } finally {
+    await context.close();
+  }
+}
+
+const limitNames = [
+  ['relaxed-dot', 0],
+  ['relaxed-madd', 0],
+  ['i16-dot', 0],
+  ['mul-add', 0],
+  ['read', 16],
+  ['read', 512],
+];
+async function measureLimits(threads) {
+  const context = await browser.newContext();
+  const page = await openPage(context);
+  const limits = {};
+  for (const [limit, megabytes] of limitNames) {
+    const rate = await page.evaluate(
+      async ([limit, bytes, threads]) => {
+        const { limitOf } = await import('/demos/bench/limits.js');
+        return limitOf(limit, { bytes, threads, milliseconds: bytes > 2 ** 28 ? 600 : 200 });
+      },
+      [limit, megabytes * 2 ** 20, threads],
+    );
+    if (rate !== undefined) limits[megabytes ? `${limit} ${megabytes} MB` : limit] = rate;
+  }
+  await context.close();
+  report({ kind: 'limits', threads, ...setting, ...limits });
+  return limits;
+}
+
+// ---- All of them, the engines taking turns.
+
+let failures = 0;
 try {
-  for (const threads of options.threads.split(',').map(Number)) {
-    for (const c of cases) {
-      if (wanted.length > 0 && !wanted.every((part) => c.name.includes(part))) continue;
-      const running = c.engines.filter((engine) => engines.includes(engine));
-      const found = Object.fromEntries(running.map((engine) => [engine, []]));
-      for (let round = 0; round < Number(options.rounds); ++round) {
-        for (const engine of running) {
-          makers[engine](c.model, c.precision);
-          const page = await browser.newPage();
-          page.on('pageerror', (error) => console.error(`${engine}: ${error.message}`));
-          await page.goto(`${server.url}tests/bench/page.html`);
-          const task = c.work.kind === 'encode' ? 'feature-extraction' : 'text-generation';
-          const model = { ...shapes[c.model], name: c.model, precision: c.precision, task };
-          const result = await page.evaluate((what) => globalThis.bench(what), {
-            engine,
-            model,
-            threads,
-            work: c.work,
-          });
-          await page.close();
-          console.log(JSON.stringify({ case: c.name, engine, threads, browser: options.browser, round, ...result }));
-          found[engine].push(result);
+  for (const threads of new Set(planned.map((c) => c.threads))) await measureLimits(threads);
+  for (const c of planned) {
+    const running = installed.filter((engine) => c.engines.includes(engine));
+    const models = new Map();
+    for (const engine of running) {
+      const model = prepared(engine, c);
+      if (model) models.set(engine, model);
+    }
+    if (models.size === 0) {
+      console.error(`${c.name}: its tokenizer is not at hand (SOTTO_FIXTURES)`);
+      continue;
+    }
+    process.stderr.write(`${c.name}, ${c.threads === 1 ? 'one thread' : `${c.threads} threads`}:`);
+    for (let round = 0; round < rounds; ++round) {
+      for (const [engine, model] of models) {
+        const base = { kind: 'run', case: c.name, engine, threads: c.threads, round, ...setting };
+        try {
+          const result = await once(c, engine, model);
+          report({ ...base, ...result, file_bytes: model.file_bytes });
+          process.stderr.write(
+            ` ${engine} ${[...result.times].sort((a, b) => a - b)[result.times.length >> 1].toPrecision(3)}`,
+          );
+        } catch (error) {
+          ++failures;
+          models.delete(engine);
+          report({ ...base, error: error.message.split('\n')[0] });
+          process.stderr.write(` ${engine} FAILED (${error.message.split('\n')[0]})`);
         }
       }
-      table.push({
-        name: c.name,
-        threads,
-        ms: Object.fromEntries(running.map((e) => [e, median(found[e].map((r) => r.median))])),
-        work: c.work,
-      });
     }
+    process.stderr.write('\n');
   }
 } finally {
   await browser.close();
   await server.close();
 }
-
-const speed = ({ kind, tokens }, ms) =>
-  kind === 'encode' ? `${ms.toFixed(1)} ms` : `${(((kind === 'prompt' ? tokens : 1) * 1000) / ms).toFixed(0)} tok/s`;
-console.log(
-  `\n| case | threads | ${engines.join(' | ')} | times as fast as ${engines.slice(1).join(', ')} |\n|---|---|${'---|'.repeat(engines.length + 1)}`,
-);
-for (const row of table) {
-  const cells = engines.map((engine) => (engine in row.ms ? speed(row.work, row.ms[engine]) : ''));
-  const ratios = engines
-    .slice(1)
-    .map((engine) => (engine in row.ms ? (row.ms[engine] / row.ms.sotto).toFixed(2) : '-'));
-  console.log(`| ${row.name} | ${row.threads} | ${cells.join(' | ')} | ${ratios.join(', ')} |`);
+printTables(results, planned);
+if (failures > 0) {
+  console.error(`${failures} runs failed.`);
+  process.exitCode = 1;
 }

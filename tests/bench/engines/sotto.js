@@ -1,11 +1,18 @@
-// Sotto as a page uses it: the published library, in its worker.
-import { pipeline } from '/dist/index.js';
+// Sotto as a page uses it: the published library, in its worker. Products run in a worker of their own, for the library
+// does not offer them.
+import { describeVariant, pipeline, Tokenizer } from '/dist/index.js';
 
 const words = (n, from = 0) => Array.from({ length: n }, (_, i) => `w${(from + 37 * i) % 5000}`).join(' ');
 
-export async function open({ name, task, precision }, threads) {
-  const url = new URL(`/build/bench/models/${name}-${precision}/`, location.href).href;
-  const run = await pipeline(task, url, { cache: 'no-store', threads });
+export async function open({ url, task, kind, precision, m, k, n, variant: wanted, cache = 'no-store' }, threads) {
+  const wish = { threads, ...(wanted ? { variant: wanted } : {}) };
+  const variant = await describeVariant(wish);
+  if (kind === 'product') return { variant, product: () => product(variant, threads, [precision, m, k, n]) };
+  if (kind === 'tokenize') {
+    const tokenizer = await Tokenizer.from(url, { cache, ...wish });
+    return { variant, tokenize: async (text) => (await tokenizer.encode(text)).ids.length };
+  }
+  const run = await pipeline(task, url, { cache, ...wish });
   let turn = 0; // another text each time: nothing can be remembered
   const stream = async (context, steps) => {
     const generating = run.stream(words(context, ++turn), { max_new_tokens: steps, do_sample: false });
@@ -14,10 +21,11 @@ export async function open({ name, task, precision }, threads) {
     return times;
   };
   return {
-    async encode(tokens) {
-      const text = words(tokens, ++turn);
+    variant,
+    async encode(tokens, batch = 1) {
+      const texts = Array.from({ length: batch }, () => words(tokens, ++turn));
       const begin = performance.now();
-      await run(text, { pooling: 'mean' });
+      await run(batch === 1 ? texts[0] : texts, { pooling: 'mean' });
       return performance.now() - begin;
     },
     async prompt(tokens) {
@@ -30,5 +38,20 @@ export async function open({ name, task, precision }, threads) {
       if (times.length !== steps + 1) throw new Error(`made ${times.length} tokens of ${steps + 1}`);
       return times.at(-1) - times[0];
     },
+    async classify(text) {
+      const [best] = await run(text);
+      if (typeof best.label !== 'string') throw new Error('the classifier gave no label');
+    },
   };
+}
+
+/** The kernel's own time, {milliseconds}: the best of many runs. */
+function product(variant, threads, words) {
+  const build = `${variant.startsWith('relaxed') ? 'relaxed' : 'simd'}${threads > 1 ? '-threads' : ''}`;
+  const worker = new Worker('/tests/bench/engines/kernels-worker.js', { type: 'module' });
+  return new Promise((resolve, reject) => {
+    worker.addEventListener('message', ({ data }) => resolve(JSON.parse(data).ms));
+    worker.addEventListener('error', (event) => reject(new Error(event.message || 'the kernels did not start')));
+    worker.postMessage({ build, threads, words });
+  }).finally(() => worker.terminate());
 }

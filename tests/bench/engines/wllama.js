@@ -3,7 +3,7 @@ import { Wllama } from '/tests/bench/peers/node_modules/@wllama/wllama/esm/index
 
 const esm = '/tests/bench/peers/node_modules/@wllama/wllama/esm';
 
-export async function open({ name, precision }, threads) {
+export async function open({ url, blob }, threads) {
   const engine = new Wllama(
     {
       'single-thread/wllama.wasm': `${esm}/single-thread/wllama.wasm`,
@@ -11,7 +11,7 @@ export async function open({ name, precision }, threads) {
     },
     { suppressNativeLog: true },
   );
-  const file = await (await fetch(`/build/bench/models/${name}-${precision}.gguf`)).blob();
+  const file = blob ?? (await (await fetch(url)).blob());
   await engine.loadModel([file], { n_threads: threads, n_ctx: 1536, n_batch: 512, cache_type_k: 'f16' });
   await engine.samplingInit({ temp: 0 });
   let turn = 0;
