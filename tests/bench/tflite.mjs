@@ -138,7 +138,7 @@ class Model {
 
   tensor(name, shape, type = FLOAT32, data = undefined, scales = undefined) {
     let buffer = 0;
-    if (data) buffer = this.buffers.push(table(vector(data, 16))) - 1;
+    if (data) buffer = this.buffers.push(table(vector(bytesOf(data), 16))) - 1;
     const quantization =
       scales && table(undefined, undefined, vector(scales), vector(new BigInt64Array(scales.length)));
     this.tensors.push(table(vector(Int32Array.from(shape)), u8(type), i32(buffer), string(name), quantization));
