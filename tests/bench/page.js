@@ -1,6 +1,8 @@
 // The page's side of the benchmark: opens one engine with one model and times it. run.mjs drives it.
 // Every engine answers alike: open(model, threads) -> { encode(tokens, batch), prompt(tokens), decode(context, steps),
 // product(), tokenize(text), variant }, of which each does what it can; times are milliseconds.
+import { measure } from '/demos/bench/measure.js';
+
 const engines = {
   sotto: () => import('./engines/sotto.js'),
   'onnxruntime-web': () => import('./engines/onnxruntime-web.js'),
@@ -9,30 +11,6 @@ const engines = {
   'huggingface-tokenizers': () => import('./engines/huggingface-tokenizers.js'),
   kitoken: () => import('./engines/kitoken.js'),
 };
-
-/**
- * Times `once` until the budget is spent and `least` runs are over. The first run (compiling, allocating) is told apart,
- * and in the first third of the budget the engine's compiler is still at work: those runs do not count either, unless
- * there are too few others.
- */
-async function measure(once, { least = 3, budget }) {
-  const first = await once();
-  const begin = performance.now();
-  let times = [];
-  let warming = true;
-  for (;;) {
-    const spent = performance.now() - begin;
-    if (warming && spent > budget / 3) {
-      warming = false;
-      if (spent < budget) times = [];
-    }
-    if (times.length >= least && (spent >= budget || times.length >= 200) && !warming) break;
-    if (times.length >= 1 && times[0] > budget) break; // one of these is enough
-    times.push(await once());
-  }
-  times.sort((a, b) => a - b);
-  return { first, times: times.map((time) => Math.round(time * 1e4) / 1e4) };
-}
 
 /** What the engine and the model need: for a peer's files in the origin's private file system, its bytes. */
 async function stored(engine, model) {
@@ -65,17 +43,16 @@ async function perform(runner, work, budget) {
       const text = await (await fetch(work.url)).text();
       const pieces = text.match(/.{1,16384}/gs);
       let at = 0;
-      const { first, times } = await measure(
+      return measure(
         async () => {
           const piece = pieces[at++ % pieces.length];
           const begin = performance.now();
           if (!((await runner.tokenize(piece)) > 0)) throw new Error('no tokens');
           const took = performance.now() - begin;
-          return took / new TextEncoder().encode(piece).length; // per byte
+          return (took * 1e6) / new TextEncoder().encode(piece).length; // per megabyte
         },
         { budget },
       );
-      return { first, times: times.map((time) => time * 1e6), per: 'megabyte' };
     }
     default:
       throw new Error(`no such work: ${work.kind}`);

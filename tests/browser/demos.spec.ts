@@ -29,7 +29,7 @@ test('the landing page leads to every demo', async ({ page, demos }) => {
   const complaints = complaintsOf(page);
   await page.goto(demos.url);
   await expect(page.locator('#browser')).toContainText('SIMD');
-  for (const name of ['Classify', 'Write']) {
+  for (const name of ['Classify', 'Write', 'Measure']) {
     await page.goto(demos.url);
     await page.getByRole('link', { name }).first().click();
     await expect(page.getByRole('heading', { level: 1 })).toHaveText(name);
@@ -84,6 +84,31 @@ for (const isolate of [false, true]) {
       await expect(page.locator('#status')).toContainText('Stopped');
       await expect(page.locator('#start')).toBeEnabled();
       expect(demos.asked).toEqual([]);
+      expect(complaints).toEqual([]);
+    });
+
+    test('Measure times both models beside the limits, and stops on request', async ({ page, demos }) => {
+      test.setTimeout(180_000);
+      const complaints = complaintsOf(page);
+      await page.goto(`${demos.url}bench/`);
+      await expect(page.locator('#browser')).toContainText('SIMD');
+      await page.locator('#start').click();
+      await expect(page.locator('#results table').first()).toBeVisible();
+      await page.locator('#stop').click();
+      await expect(page.locator('#status')).toContainText('Stopped');
+      await expect(page.locator('#start')).toBeEnabled();
+
+      await page.locator('#start').click();
+      await expect(page.locator('#status')).toContainText('Done', { timeout: 150_000 });
+      await expect(page.locator('#results table')).toHaveCount(4);
+      const [widest, names] = await page.evaluate(() => {
+        const bars = [...document.querySelectorAll<HTMLElement>('#results .bar')];
+        const parts = bars.map((bar) => Number(bar.style.getPropertyValue('--part')));
+        const texts = [...document.querySelectorAll('#results th[scope=row]')].map((cell) => cell.textContent ?? '');
+        return [parts.filter((part) => part > 0 && part <= 1).length / parts.length, texts];
+      });
+      expect(widest).toBe(1);
+      expect(names.join()).toMatch(/dot products.*sentence.*beginning.*classifier/);
       expect(complaints).toEqual([]);
     });
   });

@@ -6,13 +6,16 @@ const words = (n, from = 0) => Array.from({ length: n }, (_, i) => `w${(from + 3
 
 export async function open({ url, task, kind, precision, m, k, n, variant: wanted, cache = 'no-store' }, threads) {
   const wish = { threads, ...(wanted ? { variant: wanted } : {}) };
-  const variant = await describeVariant(wish);
-  if (kind === 'product') return { variant, product: () => product(variant, threads, [precision, m, k, n]) };
+  if (kind === 'product') {
+    const variant = await describeVariant(wish);
+    return { variant, product: () => product(variant, threads, [precision, m, k, n]) };
+  }
   if (kind === 'tokenize') {
     const tokenizer = await Tokenizer.from(url, { cache, ...wish });
-    return { variant, tokenize: async (text) => (await tokenizer.encode(text)).ids.length };
+    return { tokenize: async (text) => (await tokenizer.encode(text)).ids.length };
   }
   const run = await pipeline(task, url, { cache, ...wish });
+  const { variant } = run.model;
   let turn = 0; // another text each time: nothing can be remembered
   const stream = async (context, steps) => {
     const generating = run.stream(words(context, ++turn), { max_new_tokens: steps, do_sample: false });
