@@ -127,16 +127,16 @@ const modules: Record<Limit, () => Uint8Array<ArrayBuffer>> = {
 /** Operations of one vector instruction (or pair): lanes, times two for the multiply and the add. */
 const operations = { 'relaxed-dot': 32, 'relaxed-madd': 8, 'i16-dot': 16, 'mul-add': 8 };
 
-/** The best of many calls of about ten milliseconds, the first ones unmeasured: they make the engine optimize. */
+/** The best of many stretches of some twenty milliseconds, the first ones unmeasured: they make the engine optimize. */
 export function measureLimit({ limit, milliseconds, bytes }: LimitRequest): number | null {
   const binary = modules[limit]();
   if (!WebAssembly.validate(binary)) return null;
   const { m, f } = new WebAssembly.Instance(new WebAssembly.Module(binary)).exports;
   if (!(m instanceof WebAssembly.Memory) || typeof f !== 'function') return null;
-  const room = 65536;
+  const page = 65536; // the first one holds operands and sums
   if (limit === 'read') {
     try {
-      m.grow(Math.ceil(bytes / room));
+      m.grow(Math.ceil(bytes / page));
     } catch {
       return null;
     }
@@ -148,19 +148,20 @@ export function measureLimit({ limit, milliseconds, bytes }: LimitRequest): numb
   } else {
     new Float32Array(m.buffer, 0, 8).fill(0.5); // x / 2 + 1 / 2 goes to 1
   }
-  const work = (count: number) => (limit === 'read' ? bytes : count * sums * repeats * operations[limit]);
-  let count = limit === 'read' ? bytes : 1000;
-  const timed = () => {
+  const turns = 1000;
+  const [count, work] = limit === 'read' ? [bytes, bytes] : [turns, turns * sums * repeats * operations[limit]];
+  const timed = (calls: number) => {
     const begin = performance.now();
-    f(limit === 'read' ? room : 0, count);
+    for (let i = 0; i < calls; ++i) f(page, count);
     return performance.now() - begin;
   };
   const end = performance.now() + milliseconds;
-  if (limit !== 'read') while (timed() < 10) count *= 2;
-  for (let i = 0; i < 3; ++i) timed();
+  let calls = 1;
+  while (timed(calls) < 20) calls *= 2; // clocks of pages are coarse
+  timed(calls);
   let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 5 || performance.now() < end; ++i) best = Math.min(best, timed());
-  return work(count) / best / 1e6;
+  for (let i = 0; i < 4 || performance.now() < end; ++i) best = Math.min(best, timed(calls));
+  return (calls * work) / best / 1e6;
 }
 
 /** The rate of so many threads at once, in 10^9 a second, or undefined where one of them cannot. */
