@@ -328,9 +328,10 @@ const commands = {
     const wanted = (part) => parts.length === 0 || parts.includes(part);
     if (wanted('native')) {
       const programs = ['kernels_bench', 'train_bench'];
-      await step('native: build', () => cmake('native', 'sotto', ...programs));
+      await step('native: build', () => cmake('native', 'sotto', 'forward_bench', ...programs));
       await run('build/native/sotto', ['bench'], { show: true });
       for (const program of programs) await run(`build/native/tests/${program}`, [], { show: true });
+      await run(node(), ['tests/bench/native.mjs', '--threads', '1,2'], { show: true });
       const torch = await run('python3', ['-c', 'import torch, transformers'], { anyStatus: true });
       if (torch.status === 0) await run('python3', ['tests/bench/train_pytorch.py'], { show: true });
       else console.log('(no PyTorch here to train beside: python3 cannot import torch and transformers)');
@@ -343,7 +344,8 @@ const commands = {
     }
     if (wanted('browser')) {
       await web();
-      await run('node', ['tests/bench/run.mjs', '--threads', '1,2'], { show: true });
+      for (const { name } of variants) await step(`${name}: kernels`, () => cmake(name, 'kernels_bench_page'));
+      await run(node(), ['tests/bench/run.mjs'], { show: true });
     }
   },
 };

@@ -1,7 +1,7 @@
 // How fast the kernels are: one line of JSON a shape, the best of many runs.
 //   kernels_bench [threads] [milliseconds a shape] [f32|q8|q4 M K N]
-// With the last words, one product alone is measured: X [M, K] by W [N, K] transposed, as a linear layer's.
-// "gop_s" counts two operations a multiply-add; "gb_s" the bytes of the weights (B) alone.
+// With the last words, one product alone is measured: X [M, K] by W [N, K] transposed, as a linear
+// layer's. "gop_s" counts two operations a multiply-add; "gb_s" the bytes of the weights (B) alone.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -183,8 +183,8 @@ int main(int argc, char** argv) {
   const double budget = (argc > 2 ? std::atof(argv[2]) : 300) * 1e-3;
   if (argc > 6) {
     const std::string_view format = argv[3];
-    const sotto::ProductShape shape = {"asked", false, true, std::atoi(argv[4]),
-                                       std::atoi(argv[6]), std::atoi(argv[5])};
+    const sotto::ProductShape shape = {
+        "asked", false, true, std::atoi(argv[4]), std::atoi(argv[6]), std::atoi(argv[5])};
     if (format == "f32") {
       sotto::BenchGemm(shape, pool, budget);
     } else {

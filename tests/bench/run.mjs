@@ -296,6 +296,12 @@ async function measureLimits(threads) {
 
 // ---- All of them, the engines taking turns.
 
+/** A page that has broken down may never answer. */
+const tooLong = () =>
+  new Promise((_, reject) => {
+    setTimeout(() => reject(new Error('no answer in three minutes')), 180_000).unref();
+  });
+
 let failures = 0;
 try {
   const threadCounts = new Set(planned.map((c) => c.threads));
@@ -316,7 +322,7 @@ try {
       for (const [engine, model] of models) {
         const base = { kind: 'run', case: c.name, engine, threads: c.threads, round, ...setting };
         try {
-          const result = await once(c, engine, model);
+          const result = await Promise.race([once(c, engine, model), tooLong()]);
           report({ ...base, ...result, file_bytes: model.file_bytes });
           process.stderr.write(
             ` ${engine} ${[...result.times].sort((a, b) => a - b)[result.times.length >> 1].toPrecision(3)}`,

@@ -53,7 +53,9 @@ function product(variant, threads, words) {
   const build = `${variant.startsWith('relaxed') ? 'relaxed' : 'simd'}${threads > 1 ? '-threads' : ''}`;
   const worker = new Worker('/tests/bench/engines/kernels-worker.js', { type: 'module' });
   return new Promise((resolve, reject) => {
-    worker.addEventListener('message', ({ data }) => resolve(JSON.parse(data).ms));
+    worker.addEventListener('message', ({ data: { line, error } }) =>
+      line ? resolve(JSON.parse(line).ms) : reject(new Error(error)),
+    );
     worker.addEventListener('error', (event) => reject(new Error(event.message || 'the kernels did not start')));
     worker.postMessage({ build, threads, words });
   }).finally(() => worker.terminate());
