@@ -327,11 +327,14 @@ const commands = {
     const parts = only.filter((part) => part !== 'peers');
     const wanted = (part) => parts.length === 0 || parts.includes(part);
     if (wanted('native')) {
-      const programs = ['kernels_bench', 'train_bench'];
-      await step('native: build', () => cmake('native', 'sotto', 'forward_bench', ...programs));
+      const programs = fs.readdirSync('tests/bench').flatMap((name) => /^(\w+_bench)\.cc$/.exec(name)?.[1] ?? []);
+      await step('native: build', () => cmake('native', 'sotto', ...programs));
       await run('build/native/sotto', ['bench'], { show: true });
-      for (const program of programs) await run(`build/native/tests/${program}`, [], { show: true });
-      await run(node(), ['tests/bench/native.mjs', '--threads', '1,2'], { show: true });
+      for (const program of ['kernels_bench', 'train_bench']) {
+        await run(`build/native/tests/${program}`, [], { show: true });
+      }
+      const models = programs.includes('forward_bench');
+      if (models) await run(node(), ['tests/bench/native.mjs', '--threads', '1,2'], { show: true });
       const torch = await run('python3', ['-c', 'import torch, transformers'], { anyStatus: true });
       if (torch.status === 0) await run('python3', ['tests/bench/train_pytorch.py'], { show: true });
       else console.log('(no PyTorch here to train beside: python3 cannot import torch and transformers)');
