@@ -226,11 +226,13 @@ class BoundGeneration {
       return {code, message};
     }
     const bool scored = step->score.has_value();
-    return {.token = step->token,
-            .text = std::move(step->text),
-            .score = scored ? pipeline_->TokenJson(step->token, *step->score).Dump() : "",
-            .done = step->done,
-            .finish_reason = std::move(step->finish_reason)};
+    return {
+        .token = step->token,
+        .text = std::move(step->text),
+        .score = scored ? sotto::Pipeline::TokenJson(*generation_, step->token, *step->score).Dump()
+                        : "",
+        .done = step->done,
+        .finish_reason = std::move(step->finish_reason)};
   }
   // What a finished one made, as JSON.
   std::string Texts() const { return pipeline_->GeneratedJson(*generation_, "").Dump(); }

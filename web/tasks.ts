@@ -141,6 +141,8 @@ export interface GenerateOptions extends CallOptions {
   renormalize_logits?: boolean;
   /** Whether scores that are no numbers are made harmless. */
   remove_invalid_values?: boolean;
+  /** Of an encoder-decoder: whether a text that is too long for its encoder is cut, or an error (default). */
+  truncation?: boolean;
   /** Tokens that end the generation. Default: the model's own. */
   eos_token_id?: number | readonly number[] | null;
   /** The token that the decoder of an encoder-decoder begins with. Default: the model's own. */

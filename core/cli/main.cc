@@ -362,9 +362,23 @@ Status Eval(const Arguments& args) {
   const std::string dtype = args.Or("dtype", "auto");
   const std::optional<WeightFormat> format = WeightFormatByName(dtype);
   if (!format) return args.Misuse(StrCat("--dtype takes auto, fp32, q8 or q4, not '", dtype, "'"));
+  std::unique_ptr<Pipeline> writer;  // opened where a recipe's texts are to be written
+  const auto write = [&](const std::string& text, int64_t max_new_tokens) -> Result<std::string> {
+    if (writer == nullptr) {
+      SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
+      SOTTO_ASSIGN_OR_RETURN(writer,
+                             Pipeline::Load("text2text-generation", std::move(files),
+                                            {.format = *format, .threads = args.Threads()}));
+    }
+    const Json options = Json::Object(
+        {{"max_new_tokens", Json::Int(max_new_tokens)}, {"truncation", Json::Bool(true)}});
+    SOTTO_ASSIGN_OR_RETURN(const Json made, writer->Run(Json::String(text), options));
+    return made.items().front()["generated_text"].as_string();
+  };
   SOTTO_ASSIGN_OR_RETURN(
       const EvalResult result,
-      EvalCommand(recipe, folder, {.split = args.Or("split", ""), .format = *format}, &pool));
+      EvalCommand(recipe, folder,
+                  {.split = args.Or("split", ""), .format = *format, .write = write}, &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();

@@ -56,6 +56,9 @@ struct Architecture {
   std::string_view model_type;    // config.json's "model_type"
   std::string_view class_prefix;  // of "architectures", before "For..." or "Model"
   Result<std::unique_ptr<Model>> (*create)(const Json& config, Head head);
+  // Of the class that writes, where it is not the usual one (ForCausalLM,
+  // ForConditionalGeneration).
+  std::string_view writer_suffix = "";
 };
 extern const Architecture kAlbert;
 extern const Architecture kBart;

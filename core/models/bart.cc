@@ -17,7 +17,7 @@ struct BartConfig {
   int32_t pad, start, end;
   Half encoder, decoder;
   Activation activation;
-  float scale;
+  float scale, attention_dropout;
   bool shared;  // one table of embeddings for both halves
   bool tied;    // and the decoder's is the output's
   BartStyle style;
@@ -51,6 +51,7 @@ Result<BartConfig> BartConfig::Read(const Json& json, const BartStyle& style) {
     SOTTO_ASSIGN_OR_RETURN(const std::string name, json.StringAt("activation_function"));
     SOTTO_ASSIGN_OR_RETURN(c.activation, ActivationByName(name));
   }
+  SOTTO_ASSIGN_OR_RETURN(c.attention_dropout, ReadDropout(json, "attention_dropout", 0));
   SOTTO_ASSIGN_OR_RETURN(const bool scales, json.BoolOr("scale_embedding", style.scale_embedding));
   c.scale = scales ? std::sqrt(static_cast<float>(c.width)) : 1.0f;
   SOTTO_ASSIGN_OR_RETURN(c.tied, json.BoolOr("tie_word_embeddings", true));
@@ -87,10 +88,12 @@ struct BartLayer {
   void Declare(ParameterList& list, const std::string& at, const BartConfig& c,
                const BartConfig::Half& half, bool decodes) {
     self_attn.Declare(list, at + "self_attn", c.width, half.heads);
+    self_attn.spec.dropout = c.attention_dropout;
     self_attn_norm.Declare(list, at + "self_attn_layer_norm", c.width);
     if (decodes) {
       self_attn.spec.causal = true;
       encoder_attn.Declare(list, at + "encoder_attn", c.width, half.heads);
+      encoder_attn.spec.dropout = c.attention_dropout;
       encoder_attn_norm.Declare(list, at + "encoder_attn_layer_norm", c.width);
     }
     fc1.Declare(list, at + "fc1", half.inner, c.width);
@@ -230,9 +233,10 @@ class BartHalf {
 
 class Bart final : public EncoderDecoder {
  public:
-  static Result<std::unique_ptr<Model>> Create(const BartConfig& c, Head head) {
+  static Result<std::unique_ptr<Model>> Create(const BartConfig& c, Head head, const Json& json) {
     std::unique_ptr<Bart> model(new Bart);
     SOTTO_RETURN_IF_ERROR(model->Declare(c, head));
+    SOTTO_RETURN_IF_ERROR(model->DeclarePointer(json));
     return std::unique_ptr<Model>(std::move(model));
   }
 
@@ -295,6 +299,10 @@ class Bart final : public EncoderDecoder {
                 KvCache* cache) const override {
     const Sequence s = DecoderSequence(ctx, input, cache);
     return decoder_(ctx, input.decoder_ids, shared_, s, &source, cache);
+  }
+
+  Tensor DecoderEmbeddings(Context& ctx, const Tensor& ids) const override {
+    return (is_shared_ ? shared_ : decoder_.embed_tokens())(ctx, ids);
   }
 
   void RunHead(Context& ctx, const ModelInput& input, ModelOutput& out) const override {
@@ -372,7 +380,7 @@ Result<std::unique_ptr<Model>> CreateBart(const Json& json, Head head, const Bar
         "question answering");
   }
   SOTTO_ASSIGN_OR_RETURN(const BartConfig config, BartConfig::Read(json, style));
-  return Bart::Create(config, head);
+  return Bart::Create(config, head, json);
 }
 
 const Architecture kBart{

@@ -17,16 +17,24 @@ ModelOutput EncoderDecoder::Forward(Context& ctx, const ModelInput& input, KvCac
   ModelOutput out;
   Probe* probe = ctx.probe();
   const bool continues = cache != nullptr && cache->length() > 0;
+  nn::Looked looked;
   nn::Source source{.states = continues ? Tensor() : input.encoder_states,
-                    .mask = input.attention_mask};
+                    .mask = input.attention_mask,
+                    .looked = pointer_ ? &looked : nullptr};
+  ModelInput decoded = input;
+  Tensor source_ids;
+  if (pointer_) {
+    source_ids = SourceIds(ctx, input, cache);
+    decoded.ids = pointer_->Read(ctx, input.ids);
+    decoded.decoder_ids = pointer_->Read(ctx, input.decoder_ids);
+  }
   if (!continues && !source.states) {
-    source.states = out.encoder_last_hidden_state = Encode(ctx, input);
+    source.states = out.encoder_last_hidden_state = Encode(ctx, decoded);
     if (probe != nullptr) {
       MoveTo(probe->attentions, probe->encoder_attentions);
       MoveTo(probe->hidden_states, probe->encoder_hidden_states);
     }
   }
-  ModelInput decoded = input;
   if (!decoded.decoder_ids) decoded.decoder_ids = DefaultDecoderIds(ctx, input);
   out.last_hidden_state = Decode(ctx, decoded, source, cache);
   if (probe != nullptr) {
@@ -35,7 +43,39 @@ ModelOutput EncoderDecoder::Forward(Context& ctx, const ModelInput& input, KvCac
   }
   if (cache != nullptr && ctx.ok()) cache->Advance(decoded.decoder_ids.dim(1));
   RunHead(ctx, decoded, out);
+  if (pointer_ && ctx.ok()) {
+    (*pointer_)(ctx, looked, DecoderEmbeddings(ctx, decoded.decoder_ids), source_ids, input.rows,
+                out);
+  }
   return out;
+}
+
+// The ids [batch, source] that may be copied: those of the call, or of the one that the cache began
+// with.
+Tensor EncoderDecoder::SourceIds(Context& ctx, const ModelInput& input, KvCache* cache) const {
+  const bool continues = cache != nullptr && cache->length() > 0;
+  Tensor ids = continues ? cache->State(0) : input.ids;
+  if (!ids || ids.rank() != 2 || ids.dtype() != DType::kI32) {
+    return ctx.Fail(
+        InvalidArgument("a pointer-generator needs the ids of its source, int32 [batch, tokens]"));
+  }
+  if (cache != nullptr && !continues) cache->State(0) = ids;
+  return ids;
+}
+
+Status EncoderDecoder::DeclarePointer(const Json& config) {
+  const std::vector<Json>& classes = config["architectures"].items();
+  if (classes.empty() || !classes.front().as_string().ends_with(kPointerGeneration))
+    return OkStatus();
+  SOTTO_ASSIGN_OR_RETURN(pointer_, PointerGenerator::Create(config, vocab_size_));
+  pointer_->Declare(parameters_, hidden_size_);
+  copies_ = true;
+  copied_unknown_ = pointer_->unknown();
+  return OkStatus();
+}
+
+Tensor EncoderDecoder::DecoderEmbeddings(Context& ctx, const Tensor&) const {
+  return ctx.Fail(Unsupported("this architecture has no pointer-generator"));
 }
 
 Tensor EncoderDecoder::DefaultDecoderIds(Context& ctx, const ModelInput&) const {

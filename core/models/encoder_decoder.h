@@ -4,7 +4,10 @@
 #ifndef SOTTO_CORE_MODELS_ENCODER_DECODER_H_
 #define SOTTO_CORE_MODELS_ENCODER_DECODER_H_
 
+#include <optional>
+
 #include "core/models/architecture.h"
+#include "core/models/pointer_generator.h"
 #include "core/nn/multi_head_attention.h"
 
 namespace sotto {
@@ -24,6 +27,8 @@ class EncoderDecoder : public Model {
   // mask, and leaves advancing the cache to the caller.
   virtual Tensor Decode(Context& ctx, const ModelInput& input, const nn::Source& source,
                         KvCache* cache) const = 0;
+  // The embeddings of the decoder's ids alone -> [batch, tokens, width], for a pointer-generator.
+  virtual Tensor DecoderEmbeddings(Context& ctx, const Tensor& ids) const;
   // Fills what the head gives from the decoder's last hidden state.
   virtual void RunHead(Context& ctx, const ModelInput& input, ModelOutput& out) const = 0;
   // The decoder's ids where none are given: by default that is an error.
@@ -32,6 +37,15 @@ class EncoderDecoder : public Model {
   // The view of one call that the layers of a half share.
   Sequence EncoderSequence(Context& ctx, const ModelInput& input) const;
   Sequence DecoderSequence(Context& ctx, const ModelInput& input, const KvCache* cache) const;
+
+  // Puts a pointer-generator over the head where the config names a class with one. For
+  // architectures that have DecoderEmbeddings; after vocab_size_ and hidden_size_ are known.
+  Status DeclarePointer(const Json& config);
+
+ private:
+  Tensor SourceIds(Context& ctx, const ModelInput& input, KvCache* cache) const;
+
+  std::optional<PointerGenerator> pointer_;
 };
 
 // ids [batch, tokens], one to the right, behind `first`: what a decoder is fed to predict the ids.

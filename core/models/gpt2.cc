@@ -129,6 +129,6 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
 
 }  // namespace
 
-const Architecture kGpt2{"gpt2", "GPT2", Create};
+const Architecture kGpt2{"gpt2", "GPT2", Create, "LMHeadModel"};
 
 }  // namespace sotto

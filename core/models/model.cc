@@ -6,6 +6,7 @@
 
 #include "core/models/architecture.h"
 #include "core/models/parameter_sink.h"
+#include "core/models/pointer_generator.h"
 #include "core/tensor/quant.h"
 
 namespace sotto {
@@ -61,43 +62,61 @@ constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForCausalLM", Head::kCausalLM},
     {"LMHeadModel", Head::kCausalLM},
     {"ForConditionalGeneration", Head::kSeq2SeqLM},
-    {"TextModel", Head::kNone},
     {"MTModel", Head::kSeq2SeqLM},
+    {kPointerGeneration, Head::kSeq2SeqLM},
     {"Model", Head::kNone},
+    {"TextModel", Head::kNone},
 };
 
+Result<const Architecture*> FindArchitecture(std::string_view model_type) {
+  std::string known;
+  for (const Architecture* architecture : kRegistry) {
+    if (architecture->model_type == model_type) return architecture;
+    known += StrCat(known.empty() ? "" : ", ", architecture->model_type);
+  }
+  return Unsupported(
+      StrCat("the architecture '", model_type, "' is not implemented; known are ", known));
+}
+
 }  // namespace
+
+Result<std::string> ClassName(std::string_view model_type, Head head) {
+  SOTTO_ASSIGN_OR_RETURN(const Architecture* architecture, FindArchitecture(model_type));
+  const bool writes = head == Head::kCausalLM || head == Head::kSeq2SeqLM;
+  if (writes && !architecture->writer_suffix.empty())
+    return StrCat(architecture->class_prefix, architecture->writer_suffix);
+  for (const auto& [suffix, named] : kHeads) {
+    if (named == head) return StrCat(architecture->class_prefix, suffix);
+  }
+  return Internal("a head without a name");
+}
 
 Result<std::unique_ptr<Model>> CreateModel(const Json& config) {
   if (!config.is_object()) return InvalidFile("config.json must be an object");
   const std::vector<Json>& classes = config["architectures"].items();
   const std::string class_name = classes.empty() ? "" : classes.front().as_string();
   SOTTO_ASSIGN_OR_RETURN(const std::string type, config.StringOr("model_type", ""));
-  for (const Architecture* architecture : kRegistry) {
-    if (architecture->model_type != type) continue;
-    std::string suffix = "Model";
-    if (!class_name.empty()) {
-      if (!class_name.starts_with(architecture->class_prefix)) {
-        return InvalidFile(StrCat("config.json: '", class_name, "' is no class of '", type, "'"));
-      }
-      suffix = class_name.substr(architecture->class_prefix.size());
+  SOTTO_ASSIGN_OR_RETURN(const Architecture* architecture, FindArchitecture(type));
+  std::string suffix = "Model";
+  if (!class_name.empty()) {
+    if (!class_name.starts_with(architecture->class_prefix)) {
+      return InvalidFile(StrCat("config.json: '", class_name, "' is no class of '", type, "'"));
     }
-    for (const auto& [name, head] : kHeads) {
-      if (suffix != name) continue;
-      SOTTO_ASSIGN_OR_RETURN(std::vector<std::string> labels, ReadLabels(config));
-      Result<std::unique_ptr<Model>> created = architecture->create(config, head);
-      if (!created.ok()) return created.status();
-      std::unique_ptr<Model> model = *std::move(created);
-      model->config_ = config;
-      model->id2label_ = std::move(labels);
-      return model;
-    }
-    return Unsupported(StrCat("the head of '", class_name, "' is not implemented"));
+    suffix = class_name.substr(architecture->class_prefix.size());
   }
-  std::string known;
-  for (const Architecture* architecture : kRegistry)
-    known += StrCat(known.empty() ? "" : ", ", architecture->model_type);
-  return Unsupported(StrCat("the architecture '", type, "' is not implemented; known are ", known));
+  for (const auto& [name, head] : kHeads) {
+    if (suffix != name) continue;
+    SOTTO_ASSIGN_OR_RETURN(std::vector<std::string> labels, ReadLabels(config));
+    Result<std::unique_ptr<Model>> created = architecture->create(config, head);
+    if (!created.ok()) return created.status();
+    std::unique_ptr<Model> model = *std::move(created);
+    if (suffix == kPointerGeneration && !model->copies())
+      return Unsupported(StrCat("'", class_name, "': this architecture has no pointer-generator"));
+    model->config_ = config;
+    model->id2label_ = std::move(labels);
+    return model;
+  }
+  return Unsupported(StrCat("the head of '", class_name, "' is not implemented"));
 }
 
 std::optional<WeightFormat> WeightFormatByName(std::string_view name) {

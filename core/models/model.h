@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/json.h"
@@ -32,7 +33,8 @@ enum class Head : uint8_t {
                             // Hugging Face's ids are [questions, choices, tokens], the rows are
                             // [questions * choices, tokens])
   kSeq2SeqLM,               // ForConditionalGeneration, MTModel: logits [batch, tokens, vocabulary]
-                            // of the decoder
+                            // of the decoder; ForPointerGeneration: log-probabilities, of words of
+                            // the source too
 };
 
 struct ModelInput {
@@ -58,6 +60,9 @@ struct ModelOutput {
   Tensor logits;                     // as the head says
   Tensor next_sentence;              // [batch, 2] of kPreTraining
   Tensor encoder_last_hidden_state;  // [batch, source, hidden] of encoder-decoders, when it was run
+  // Of pointer-generators, in rows as the logits: the share that is not copied [..., 1], and what
+  // the rest is copied from [..., source].
+  Tensor p_gen, copy_attention;
 };
 
 class Model {
@@ -80,6 +85,11 @@ class Model {
   bool MustRestart(int64_t before, int64_t after) const {
     return restart_length_ > 0 && before <= restart_length_ && after > restart_length_;
   }
+  // Whether it may copy tokens of its source: a pointer-generator.
+  bool copies() const { return copies_; }
+  // What it then reads in place of words that its vocabulary lacks, which have ids from
+  // vocab_size() on (see pointer_generator.h); -1: it takes none.
+  int32_t copied_unknown() const { return copied_unknown_; }
   // Whether Forward reads `decoder_ids`.
   bool is_encoder_decoder() const { return is_encoder_decoder_; }
   int64_t labels() const { return static_cast<int64_t>(id2label_.size()); }
@@ -97,12 +107,17 @@ class Model {
   Json config_;
   Head head_ = Head::kNone;
   bool is_encoder_decoder_ = false;
+  bool copies_ = false;
+  int32_t copied_unknown_ = -1;
   int64_t vocab_size_ = 0, hidden_size_ = 0, max_positions_ = 0, restart_length_ = 0;
   std::vector<std::string> id2label_;
   std::string base_prefix_, older_prefix_;
   ParameterList parameters_;
   friend Result<std::unique_ptr<Model>> CreateModel(const Json& config);
 };
+
+// The name of an architecture's class with a head, as "architectures" has it ("BertForMaskedLM").
+Result<std::string> ClassName(std::string_view model_type, Head head);
 
 // Builds the architecture that config.json names (without weights).
 Result<std::unique_ptr<Model>> CreateModel(const Json& config);

@@ -41,9 +41,12 @@ Tensor MultiHeadAttention::operator()(Context& ctx, const Tensor& x, const Sourc
   Probe* probe = ctx.probe();
   Tensor probabilities;
   if (probe != nullptr && probe->want_attentions) call.probabilities = &probabilities;
-  const Tensor y = Attention(ctx, q(ctx, x), over.keys, over.values, call);
+  const Tensor queries = q(ctx, x);
+  const Tensor y = out(ctx, Attention(ctx, queries, over.keys, over.values, call));
   if (probabilities) probe->cross_attentions.push_back(std::move(probabilities));
-  return out(ctx, y);
+  call.probabilities = nullptr;
+  if (source.looked != nullptr) *source.looked = {queries, over.keys, std::move(call), y};
+  return y;
 }
 
 }  // namespace sotto::nn

@@ -10,10 +10,19 @@
 
 namespace sotto::nn {
 
+// One look at a source: what a layer asked with, what it looked at, and what it got.
+struct Looked {
+  Tensor queries;      // [batch, tokens, heads * dim]
+  Tensor keys;         // [batch, source, heads * dim]
+  AttentionSpec spec;  // heads, scale and key mask
+  Tensor out;          // [batch, tokens, width]
+};
+
 // What a decoder attends to.
 struct Source {
-  Tensor states;  // [batch, source, width]; empty: the cache holds their keys and values
-  Tensor mask;    // u8 [batch, source], or empty
+  Tensor states;             // [batch, source, width]; empty: the cache holds their keys and values
+  Tensor mask;               // u8 [batch, source], or empty
+  Looked* looked = nullptr;  // receives the look of the last layer, when not null
 };
 
 struct MultiHeadAttention {

@@ -17,17 +17,21 @@ size_t OverlapWith(std::string_view text, std::string_view stop) {
 }  // namespace
 
 Generation::Generation(const Tokenizer& tokenizer, std::unique_ptr<TokenSearch> search,
-                       std::vector<std::string> stops, int64_t prompt_tokens)
+                       std::vector<std::string> stops, int64_t prompt_tokens,
+                       std::vector<std::string> copied, int32_t first_copied)
     : tokenizer_(tokenizer),
       search_(std::move(search)),
       stops_(std::move(stops)),
+      copied_(std::move(copied)),
+      first_copied_(first_copied),
       decoder_(tokenizer),
       prompt_tokens_(prompt_tokens) {}
 
 Result<std::unique_ptr<Generation>> Generation::Start(const Model& model,
                                                       const Tokenizer& tokenizer, ThreadPool* pool,
                                                       std::vector<int32_t> ids,
-                                                      GenerationOptions options) {
+                                                      GenerationOptions options,
+                                                      std::vector<std::string> copied) {
   if (ids.empty()) {
     const auto start = tokenizer.bos_id() ? tokenizer.bos_id() : tokenizer.eos_id();
     if (!start)
@@ -41,7 +45,17 @@ Result<std::unique_ptr<Generation>> Generation::Start(const Model& model,
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<TokenSearch> search,
                          TokenSearch::Start(model, pool, std::move(ids), {}, options));
   return std::unique_ptr<Generation>(
-      new Generation(tokenizer, std::move(search), std::move(options.stop), prompt_tokens));
+      new Generation(tokenizer, std::move(search), std::move(options.stop), prompt_tokens,
+                     std::move(copied), static_cast<int32_t>(model.vocab_size())));
+}
+
+std::string Generation::Spelled(int32_t token) const {
+  return IsCopied(token) ? copied_[static_cast<size_t>(token - first_copied_)]
+                         : tokenizer_.IdToToken(token);
+}
+
+std::string Generation::Push(StreamDecoder& decoder, int32_t token) const {
+  return IsCopied(token) ? decoder.PushToken(Spelled(token)) : decoder.Push(token);
 }
 
 Result<Generation::Step> Generation::Next() {
@@ -55,7 +69,11 @@ Result<Generation::Step> Generation::Next() {
     if (!done_) return step;
     for (const TokenSearch::Sequence& s : search_->sequences()) {
       const size_t shown = s.ids.size() - (s.finish_reason == "eos" ? 1 : 0);
-      outputs_.push_back({.text = tokenizer_.Decode(std::span(s.ids).first(shown)),
+      StreamDecoder decoder(tokenizer_);
+      std::string text;
+      for (const int32_t id : std::span(s.ids).first(shown)) text += Push(decoder, id);
+      text += decoder.Finish();
+      outputs_.push_back({.text = std::move(text),
                           .ids = s.ids,
                           .finish_reason = std::string(s.finish_reason),
                           .score = s.score,
@@ -68,7 +86,7 @@ Result<Generation::Step> Generation::Next() {
   step.token = found.token;
   streamed_.ids.push_back(found.token);
   if (found.done) step.finish_reason = search_->sequences().front().finish_reason;
-  std::string text = step.finish_reason == "eos" ? "" : decoder_.Push(found.token);
+  std::string text = step.finish_reason == "eos" ? "" : Push(decoder_, found.token);
   if (found.done) text += decoder_.Finish();
   if (Release(text, found.done, &step.text)) step.finish_reason = "stop";
   step.done = done_ = !step.finish_reason.empty();

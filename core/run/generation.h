@@ -37,9 +37,11 @@ class Generation {
 
   // The model and the tokenizer outlive the generation. `ids`: the prompt, or what an encoder
   // reads. An empty prompt starts from the tokenizer's beginning-of-text (or end-of-text) token.
+  // `copied`: words of the source that have the ids from the model's vocab_size() on.
   static Result<std::unique_ptr<Generation>> Start(const Model& model, const Tokenizer& tokenizer,
                                                    ThreadPool* pool, std::vector<int32_t> ids,
-                                                   GenerationOptions options);
+                                                   GenerationOptions options,
+                                                   std::vector<std::string> copied = {});
 
   // Reads a piece of the prompt or makes one token. After `done`, or an error, it is over.
   Result<Step> Next();
@@ -47,11 +49,19 @@ class Generation {
   int64_t prompt_tokens() const { return prompt_tokens_; }
   // Once done: what was made, best first.
   const std::vector<Output>& outputs() const { return outputs_; }
+  // As the tokenizer's file, or the source, spells it.
+  std::string Spelled(int32_t token) const;
   bool done() const { return done_; }
 
  private:
   Generation(const Tokenizer& tokenizer, std::unique_ptr<TokenSearch> search,
-             std::vector<std::string> stops, int64_t prompt_tokens);
+             std::vector<std::string> stops, int64_t prompt_tokens, std::vector<std::string> copied,
+             int32_t first_copied);
+  bool IsCopied(int32_t token) const {
+    return token >= first_copied_ && static_cast<size_t>(token - first_copied_) < copied_.size();
+  }
+  // The text that a token adds.
+  std::string Push(StreamDecoder& decoder, int32_t token) const;
   // Appends to what is held back; gives out what no stop text can begin in, and whether one was
   // met.
   bool Release(std::string_view text, bool last, std::string* out);
@@ -59,6 +69,8 @@ class Generation {
   const Tokenizer& tokenizer_;
   std::unique_ptr<TokenSearch> search_;
   std::vector<std::string> stops_;
+  std::vector<std::string> copied_;
+  int32_t first_copied_;
   StreamDecoder decoder_;
   std::vector<Output> outputs_;
   Output streamed_;  // of a single text

@@ -89,6 +89,8 @@ Result<NamedTensors> RunInsides(const Model& model, ThreadPool* pool, const Mode
   add("pooler_output", output.pooler_output);
   add("seq_relationship_logits", output.next_sentence);
   add("encoder_last_hidden_state", output.encoder_last_hidden_state);
+  add("p_gen", output.p_gen);
+  add("copy_attention", output.copy_attention);
   if (options.output_logprobs) {
     SOTTO_ASSIGN_OR_RETURN(
         Tensor logprobs,

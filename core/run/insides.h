@@ -26,7 +26,8 @@ Result<ModelInput> SequenceInput(std::span<const int32_t> ids,
                                  std::span<const int32_t> decoder_ids = {},
                                  std::span<const int32_t> mask = {});
 
-// What the model gives: "logits", "last_hidden_state", "pooler_output", ..., and where asked
+// What the model gives: "logits", "last_hidden_state", "pooler_output", "p_gen", ..., and where
+// asked
 //   hidden_states.N    [batch, tokens, hidden]: the embeddings, then one after each layer
 //   attentions.N       [batch, heads, queries, keys]
 //   logprobs           of each token given, after what comes before it ([batch, tokens - 1]), or by

@@ -37,6 +37,16 @@ Result<Json> Each(const Json& input, const One& one) {
   return Json::Array(std::move(out));
 }
 
+// Options but for one, or what is in their place.
+Json Without(const Json& options, std::string_view key) {
+  if (!options.is_object()) return options;
+  std::vector<Json::Member> rest;
+  for (const Json::Member& member : options.members()) {
+    if (member.first != key) rest.push_back(member);
+  }
+  return Json::Object(std::move(rest));
+}
+
 Status CheckText(const Json& input, std::string_view task) {
   return input.is_string() ? OkStatus()
                            : InvalidArgument(StrCat(task, " takes a text or a list of texts"));
@@ -330,18 +340,30 @@ Result<Json> Pipeline::ExtractJson(const Json& input, const Json& options) {
 }
 
 Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view text, const Json& options) {
+  EncodeOptions encode{.parse_special = false};
+  Json rest = options;
+  if (model_->is_encoder_decoder()) {
+    SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", false));
+    if (truncate) encode.max_length = static_cast<int>(model_->max_positions());
+    rest = Without(options, "truncation");
+  }
   SOTTO_ASSIGN_OR_RETURN(
       GenerationOptions read,
-      GenerationOptions::Read(options, generation_config_, model_->config(), kDefaultNewTokens));
-  SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(text, {.parse_special = false}));
+      GenerationOptions::Read(rest, generation_config_, model_->config(), kDefaultNewTokens));
+  SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(text, encode));
+  std::vector<std::string> copied;
+  if (model_->copied_unknown() >= 0) {
+    NumberUnknownWords(text, model_->copied_unknown(), static_cast<int32_t>(model_->vocab_size()),
+                       /*learn=*/true, copied, encoding);
+  }
   return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids),
-                           std::move(read));
+                           std::move(read), std::move(copied));
 }
 
-Json Pipeline::TokenJson(int32_t token, const TokenScore& score) const {
+Json Pipeline::TokenJson(const Generation& generation, int32_t token, const TokenScore& score) {
   const auto one = [&](int32_t id, float logprob) {
     return std::vector<Json::Member>{{"token", Json::Int(id)},
-                                     {"token_str", Json::String(tokenizer_->IdToToken(id))},
+                                     {"token_str", Json::String(generation.Spelled(id))},
                                      {"logprob", Json::Number(logprob)}};
   };
   std::vector<Json::Member> out = one(token, score.logprob);
@@ -357,7 +379,7 @@ Json Pipeline::GeneratedJson(const Generation& generation, std::string_view befo
     std::vector<Json::Member> text{{"generated_text", Json::String(StrCat(before, output.text))}};
     std::vector<Json> tokens;
     for (size_t i = 0; i < output.scores.size(); ++i)
-      tokens.push_back(TokenJson(output.ids[i], output.scores[i]));
+      tokens.push_back(TokenJson(generation, output.ids[i], output.scores[i]));
     if (!tokens.empty()) text.emplace_back("tokens", Json::Array(std::move(tokens)));
     texts.push_back(Json::Object(std::move(text)));
   }
@@ -378,11 +400,7 @@ Result<Json> Pipeline::GenerateEach(const Json& input, const Json& options, bool
 
 Result<Json> Pipeline::GenerateText(const Json& input, const Json& options) {
   SOTTO_ASSIGN_OR_RETURN(const bool full, options.BoolOr("return_full_text", true));
-  std::vector<Json::Member> rest;
-  for (const Json::Member& member : options.members()) {
-    if (member.first != "return_full_text") rest.push_back(member);
-  }
-  return GenerateEach(input, Json::Object(std::move(rest)), full);
+  return GenerateEach(input, Without(options, "return_full_text"), full);
 }
 
 Result<Json> Pipeline::GenerateFromText(const Json& input, const Json& options) {

@@ -52,7 +52,8 @@ class Pipeline {
   //   numbers text-generation      see GenerationOptions, and return_full_text ->
   //   [{generated_text}], with
   //                        output_logprobs also {tokens: [{token, token_str, logprob}]}
-  //   text2text-generation the same of an encoder-decoder, without return_full_text
+  //   text2text-generation the same of an encoder-decoder, with truncation (of the source to the
+  //                        model's positions) in place of return_full_text
   Result<Json> Run(const Json& input, const Json& options);
   // feature-extraction of one text as numbers: [1, tokens, hidden], or [1, hidden] when pooled.
   Result<Features> Extract(std::string_view text, const Json& options);
@@ -60,8 +61,9 @@ class Pipeline {
   Result<std::unique_ptr<Generation>> Generate(std::string_view text, const Json& options);
   // What a finished one made: [{generated_text}], each after `before`, with tokens where asked.
   Json GeneratedJson(const Generation& generation, std::string_view before) const;
-  // {token, token_str, logprob, top_logprobs: [{token, token_str, logprob}]} of a token.
-  Json TokenJson(int32_t token, const TokenScore& score) const;
+  // {token, token_str, logprob, top_logprobs: [{token, token_str, logprob}]} of a token that it
+  // made.
+  static Json TokenJson(const Generation& generation, int32_t token, const TokenScore& score);
   // The insides of the model for one text ({"text", "text_pair"}; of an encoder-decoder also
   // {"text", "decoder_text"}: see RunInsides).
   Result<TextInsides> Insides(const Json& input, const Json& options);

@@ -646,11 +646,31 @@ std::string StreamDecoder::Push(int32_t id) {
   return std::exchange(s.out, {});
 }
 
+std::string StreamDecoder::PushToken(std::string_view token) {
+  State& s = *state_;
+  s.chain.front().Text(token);
+  s.chain.front().EndToken();
+  return std::exchange(s.out, {});
+}
+
 std::string StreamDecoder::Finish() {
   State& s = *state_;
   s.chain.front().Finish();
   s.chain = s.impl->decoder.Start(&s.out);
   return std::exchange(s.out, {});
+}
+
+void NumberUnknownWords(std::string_view text, int32_t unknown, int32_t first, bool learn,
+                        std::vector<std::string>& words, Encoding& encoding) {
+  for (size_t i = 0; i < encoding.ids.size(); ++i) {
+    const auto [begin, end] = encoding.offsets[i];
+    if (encoding.ids[i] != unknown || begin >= end) continue;
+    const std::string_view word = text.substr(begin, end - begin);
+    const auto known = std::find(words.begin(), words.end(), word);
+    if (known == words.end() && !learn) continue;
+    encoding.ids[i] = first + static_cast<int32_t>(known - words.begin());
+    if (known == words.end()) words.emplace_back(word);
+  }
 }
 
 std::vector<uint32_t> Utf16Offsets(std::string_view text, std::span<const uint32_t> byte_offsets) {

@@ -117,12 +117,19 @@ class StreamDecoder {
   ~StreamDecoder();
 
   std::string Push(int32_t id);
+  std::string PushToken(std::string_view token);  // one that the tokenizer does not know
   std::string Finish();  // what was held back; afterwards the decoder starts anew
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// For models that copy words which their vocabulary lacks: in `encoding`, of `text`, each token
+// `unknown` becomes the id first + i of its word in `words`. A word that is not there yet is added
+// where `learn` (the source), and stays unknown otherwise (the target).
+void NumberUnknownWords(std::string_view text, int32_t unknown, int32_t first, bool learn,
+                        std::vector<std::string>& words, Encoding& encoding);
 
 // Converts byte offsets into a UTF-8 text, in any order, to offsets in UTF-16 code units as
 // JavaScript counts them. Ill-formed parts count as one U+FFFD each, as TextDecoder writes them; an

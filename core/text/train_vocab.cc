@@ -509,4 +509,28 @@ Result<std::string> TrainWordPiece(const WordCounts& words, const TrainWordPiece
       std::move(model));
 }
 
+Result<std::string> TrainWordLevel(const WordCounts& words, const TrainWordPieceOptions& options) {
+  SOTTO_RETURN_IF_ERROR(CheckSpecialTokens(options.special_tokens, options.vocab_size));
+  SOTTO_RETURN_IF_ERROR(SpecialId(options.special_tokens, "[UNK]").status());
+  const StringTable& all = words.impl_->words;
+  std::vector<std::pair<int64_t, std::string_view>> order;
+  for (uint32_t w = 0; w < all.size(); ++w) {
+    const int64_t count = words.impl_->counts[w];
+    if (count >= options.min_frequency) order.emplace_back(-count, all[w]);
+  }
+  std::sort(order.begin(), order.end());
+  StringTable tokens;
+  for (const std::string& token : options.special_tokens) tokens.Intern(token);
+  for (const auto& [count, word] : order) {
+    if (tokens.size() < static_cast<uint32_t>(options.vocab_size)) tokens.Intern(word);
+  }
+  SOTTO_ASSIGN_OR_RETURN(Json post_processor,
+                         Template(options.special_tokens, "[CLS]", "[SEP]", false));
+  return Document(
+      options.special_tokens, WordPieceNormalizer(options), Type("BertPreTokenizer"),
+      std::move(post_processor),
+      Type("WordPiece", {{"prefix", Json::String("##")}, {"cleanup", Json::Bool(true)}}),
+      Type("WordLevel", {{"vocab", Vocabulary(tokens)}, {"unk_token", Json::String("[UNK]")}}));
+}
+
 }  // namespace sotto

@@ -1,7 +1,7 @@
-// Trainers of vocabularies: WordPiece and byte-level BPE. Words are counted once, then pairs are
-// merged with incremental counts. The result is the text of a complete tokenizer.json that this
-// library and Hugging Face's both read. It is a learner of vocabularies only: texts come from the
-// caller, who cleans them.
+// Trainers of vocabularies: WordPiece, byte-level BPE and whole words. Words are counted once, then
+// pairs are merged with incremental counts, or the most frequent words taken as they are. The
+// result is the text of a complete tokenizer.json that this library and Hugging Face's both read.
+// It is a learner of vocabularies only: texts come from the caller, who cleans them.
 #ifndef SOTTO_CORE_TEXT_TRAIN_VOCAB_H_
 #define SOTTO_CORE_TEXT_TRAIN_VOCAB_H_
 
@@ -55,6 +55,8 @@ class WordCounts {
 
  private:
   friend class VocabTrainer;
+  friend Result<std::string> TrainWordLevel(const WordCounts& words,
+                                            const TrainWordPieceOptions& options);
   struct Impl;
   explicit WordCounts(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
@@ -62,6 +64,8 @@ class WordCounts {
 
 Result<std::string> TrainBpe(const WordCounts& words, const TrainBpeOptions& options);
 Result<std::string> TrainWordPiece(const WordCounts& words, const TrainWordPieceOptions& options);
+// The most frequent words, counted as for WordPiece; all others are [UNK].
+Result<std::string> TrainWordLevel(const WordCounts& words, const TrainWordPieceOptions& options);
 
 }  // namespace sotto
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/random.h"
+#include "core/ops/ops.h"
 
 namespace sotto {
 namespace {
@@ -128,54 +129,50 @@ class PackedSource : public BatchSource {
   int64_t order_epoch_ = -1;
 };
 
-// Examples of their own length, complete with special tokens.
-struct PaddedExample {
-  std::vector<int32_t> ids;
-  int64_t second = 0;  // where the second text begins; the length where there is none
-  int32_t label = -1;
-};
+// `longest` rounded up, so that batches of like lengths share shapes, but not past `most`.
+int64_t PaddedWidth(int64_t longest, int64_t most) {
+  constexpr int64_t kMultiple = 8;
+  return std::min((longest + kMultiple - 1) / kMultiple * kMultiple, std::max(most, longest));
+}
 
-class PaddedSource : public BatchSource {
+// Examples of their own length, those of like length together.
+class BucketedSource : public BatchSource {
  public:
-  PaddedSource(std::vector<PaddedExample> examples, const SpecialIds& special,
-               const BatchOptions& options, bool pairs, const MaskOptions* mask)
-      : examples_(std::move(examples)),
-        special_(special),
-        options_(options),
-        pairs_(pairs),
-        masked_(mask != nullptr) {
-    if (mask != nullptr) mask_ = *mask;
-  }
+  explicit BucketedSource(const BatchOptions& options) : options_(options) {}
 
   int64_t batches() const override {
-    return (static_cast<int64_t>(examples_.size()) + options_.batch_size - 1) / options_.batch_size;
+    return (examples() + options_.batch_size - 1) / options_.batch_size;
   }
 
   Result<Batch> Get(int64_t epoch, int64_t index) override {
     if (epoch >= 0 && epoch != order_epoch_) Bucket(epoch);
-    const int64_t count = static_cast<int64_t>(examples_.size());
     const int64_t begin = (epoch < 0 ? index : batch_order_[index]) * options_.batch_size;
-    const int64_t rows = std::min(options_.batch_size, count - begin);
+    const int64_t rows = std::min(options_.batch_size, examples() - begin);
     std::vector<int64_t> members;
     for (int64_t row = 0; row < rows; ++row)
       members.push_back(epoch < 0 ? begin + row : order_[begin + row]);
     return Assemble(members, epoch);
   }
 
+ protected:
+  virtual int64_t examples() const = 0;
+  virtual size_t Length(int64_t example) const = 0;
+  virtual Result<Batch> Assemble(const std::vector<int64_t>& members, int64_t epoch) const = 0;
+
+  BatchOptions options_;
+
  private:
   static constexpr int64_t kBucketBatches = 50;  // sorted by length together
-  static constexpr int64_t kPadMultiple = 8;
 
   // Like lengths are ordered anew in each epoch.
   std::pair<size_t, uint64_t> SortKey(int64_t i, int64_t epoch) const {
-    return {examples_[i].ids.size(),
-            Key(options_.seed, static_cast<uint64_t>(i), static_cast<uint64_t>(epoch))};
+    return {Length(i), Key(options_.seed, static_cast<uint64_t>(i), static_cast<uint64_t>(epoch))};
   }
 
   // Shuffles, then sorts by length within large buckets, then shuffles the batches: neighbours are
   // of like length, yet each epoch's batches are other ones.
   void Bucket(int64_t epoch) {
-    const int64_t count = static_cast<int64_t>(examples_.size());
+    const int64_t count = examples();
     order_ = Shuffled(count, Key(options_.seed, kOrder, 0), epoch);
     const int64_t bucket = kBucketBatches * options_.batch_size;
     for (int64_t begin = 0; begin < count; begin += bucket) {
@@ -186,13 +183,38 @@ class PaddedSource : public BatchSource {
     order_epoch_ = epoch;
   }
 
-  Result<Batch> Assemble(const std::vector<int64_t>& members, int64_t epoch) const {
+  std::vector<int64_t> order_, batch_order_;
+  int64_t order_epoch_ = -1;
+};
+
+// A text or two, complete with special tokens.
+struct PaddedExample {
+  std::vector<int32_t> ids;
+  int64_t second = 0;  // where the second text begins; the length where there is none
+  int32_t label = -1;
+};
+
+class PaddedSource : public BucketedSource {
+ public:
+  PaddedSource(std::vector<PaddedExample> examples, const SpecialIds& special,
+               const BatchOptions& options, bool pairs, const MaskOptions* mask)
+      : BucketedSource(options),
+        examples_(std::move(examples)),
+        special_(special),
+        pairs_(pairs),
+        masked_(mask != nullptr) {
+    if (mask != nullptr) mask_ = *mask;
+  }
+
+ private:
+  int64_t examples() const override { return static_cast<int64_t>(examples_.size()); }
+  size_t Length(int64_t i) const override { return examples_[i].ids.size(); }
+
+  Result<Batch> Assemble(const std::vector<int64_t>& members, int64_t epoch) const override {
     size_t longest = 0;
     for (const int64_t i : members) longest = std::max(longest, examples_[i].ids.size());
     const int64_t rows = static_cast<int64_t>(members.size());
-    const int64_t width =
-        std::min((static_cast<int64_t>(longest) + kPadMultiple - 1) / kPadMultiple * kPadMultiple,
-                 std::max(options_.max_tokens, static_cast<int64_t>(longest)));
+    const int64_t width = PaddedWidth(static_cast<int64_t>(longest), options_.max_tokens);
     std::vector<int32_t> ids(static_cast<size_t>(rows * width), special_.pad);
     std::vector<int32_t> types(pairs_ ? ids.size() : 0, 0), labels, masked_rows, hidden;
     Batch batch;
@@ -234,11 +256,58 @@ class PaddedSource : public BatchSource {
 
   std::vector<PaddedExample> examples_;
   SpecialIds special_;
-  BatchOptions options_;
   bool pairs_, masked_;
   MaskOptions mask_;
-  std::vector<int64_t> order_, batch_order_;
-  int64_t order_epoch_ = -1;
+};
+
+class PairSource : public BucketedSource {
+ public:
+  PairSource(const TokenizedDocuments& pairs, std::vector<int64_t> order, const SpecialIds& special,
+             const BatchOptions& options)
+      : BucketedSource(options), pairs_(pairs), which_(std::move(order)), special_(special) {}
+
+ private:
+  int64_t examples() const override { return static_cast<int64_t>(which_.size()); }
+  size_t Length(int64_t i) const override {
+    return pairs_.document(which_[i]).size() + pairs_.target(which_[i]).size();
+  }
+
+  Result<Batch> Assemble(const std::vector<int64_t>& members, int64_t) const override {
+    size_t longest = 0, longest_target = 0;
+    for (const int64_t i : members) {
+      longest = std::max(longest, pairs_.document(which_[i]).size());
+      longest_target = std::max(longest_target, pairs_.target(which_[i]).size());
+    }
+    const int64_t rows = static_cast<int64_t>(members.size()),
+                  width = PaddedWidth(static_cast<int64_t>(longest), options_.max_tokens),
+                  tokens =
+                      PaddedWidth(static_cast<int64_t>(longest_target), options_.max_target_tokens);
+    std::vector<int32_t> ids(static_cast<size_t>(rows * width), special_.pad);
+    std::vector<int32_t> fed(static_cast<size_t>(rows * tokens), special_.pad);
+    std::vector<int32_t> targets(fed.size(), kIgnoreTarget);
+    Batch batch;
+    SOTTO_ASSIGN_OR_RETURN(batch.input.attention_mask, Tensor::Zeros({rows, width}, DType::kU8));
+    uint8_t* mask = static_cast<uint8_t*>(batch.input.attention_mask.data());
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto source = pairs_.document(which_[members[row]]);
+      const auto target = pairs_.target(which_[members[row]]);
+      std::copy(source.begin(), source.end(), ids.begin() + row * width);
+      std::fill_n(mask + row * width, source.size(), uint8_t{1});
+      std::copy(target.begin(), target.end(), targets.begin() + row * tokens);
+      fed[row * tokens] = special_.start;
+      std::copy(target.begin(), target.end() - 1, fed.begin() + row * tokens + 1);
+      batch.target_count += static_cast<int64_t>(target.size());
+      batch.tokens += static_cast<int64_t>(source.size() + target.size());
+    }
+    SOTTO_ASSIGN_OR_RETURN(batch.input.ids, Tensor::FromInts({rows, width}, ids));
+    SOTTO_ASSIGN_OR_RETURN(batch.input.decoder_ids, Tensor::FromInts({rows, tokens}, fed));
+    SOTTO_ASSIGN_OR_RETURN(batch.targets, Tensor::FromInts({rows, tokens}, targets));
+    return batch;
+  }
+
+  TokenizedDocuments pairs_;
+  std::vector<int64_t> which_;
+  SpecialIds special_;
 };
 
 // Cuts both texts, the longer one first, until they fit.
@@ -377,6 +446,28 @@ Result<SpecialIds> SpecialIdsOf(const Tokenizer& tokenizer, bool bidirectional) 
   return ids;
 }
 
+Result<SpecialIds> SpecialIdsOf(const Json& config) {
+  SpecialIds ids;
+  // Some name several ends: the first is written.
+  const auto read = [&](std::string_view key) {
+    const Json& value = config[key];
+    const Json& id = value.is_array() && !value.items().empty() ? value.items().front() : value;
+    return id.is_int() && id.as_int() >= 0 && id.as_int() <= INT32_MAX
+               ? static_cast<int32_t>(id.as_int())
+               : -1;
+  };
+  ids.pad = read("pad_token_id");
+  ids.end = read("eos_token_id");
+  ids.start = read("decoder_start_token_id");
+  if (ids.start < 0) ids.start = read("bos_token_id");
+  if (ids.end < 0 || ids.start < 0) {
+    return InvalidArgument(
+        "to write, the model's config must name 'eos_token_id' and 'decoder_start_token_id'");
+  }
+  if (ids.pad < 0) ids.pad = ids.end;
+  return ids;
+}
+
 void MaskTokens(std::span<int32_t> ids, const SpecialIds& special, const MaskOptions& options,
                 uint64_t key, int32_t first_row, std::vector<int32_t>& rows,
                 std::vector<int32_t>& targets) {
@@ -443,6 +534,15 @@ Result<std::unique_ptr<BatchSource>> BucketClasses(const TokenizedDocuments& doc
   if (examples.empty()) return InvalidArgument("there are no texts to classify");
   return std::unique_ptr<BatchSource>(
       std::make_unique<PaddedSource>(std::move(examples), special, options, false, nullptr));
+}
+
+Result<std::unique_ptr<BatchSource>> BucketPairs(const TokenizedDocuments& pairs,
+                                                 const SpecialIds& special,
+                                                 const BatchOptions& options) {
+  std::vector<int64_t> order = Upsampled(pairs, options, false);
+  if (order.empty()) return InvalidArgument("there are no texts with targets");
+  return std::unique_ptr<BatchSource>(
+      std::make_unique<PairSource>(pairs, std::move(order), special, options));
 }
 
 Result<std::unique_ptr<BatchSource>> PairSentences(const TokenizedDocuments& sentences,

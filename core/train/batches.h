@@ -1,6 +1,7 @@
 // From token ids to batches: packed blocks for language models, padded rows of like length for
-// classification and sentence pairs, and the masking of tokens to be guessed. A batch is a pure
-// function of (seed, epoch, index): a resumed run sees what an unbroken one would have seen.
+// classification, sentence pairs and texts with targets, and the masking of tokens to be guessed. A
+// batch is a pure function of (seed, epoch, index): a resumed run sees what an unbroken one would
+// have seen.
 #ifndef SOTTO_CORE_TRAIN_BATCHES_H_
 #define SOTTO_CORE_TRAIN_BATCHES_H_
 
@@ -17,7 +18,8 @@ namespace sotto {
 
 struct Batch {
   ModelInput input;
-  Tensor targets;  // int32: [batch, tokens] next tokens, [rows] masked tokens, or [batch] classes
+  Tensor targets;  // int32: [batch, tokens] next tokens (kIgnoreTarget at padding), [rows] masked
+                   // tokens, or [batch] classes
   int64_t target_count = 0;  // targets that count
   Tensor next_sentence;      // int32 [batch]: 0 follows, 1 does not; empty where there are no pairs
   int64_t tokens = 0;        // real tokens in the input
@@ -45,16 +47,20 @@ struct MaskOptions {
 struct SpecialIds {
   int32_t separator = -1;  // between documents of a causal model
   int32_t cls = -1, sep = -1, mask = -1, pad = 0;
+  int32_t start = -1, end = -1;  // of what a decoder writes
   int32_t vocab_size = 0;
   std::vector<bool> is_special;  // by id: never masked, never drawn at random
 };
 Result<SpecialIds> SpecialIdsOf(const Tokenizer& tokenizer, bool bidirectional);
+// Those of an encoder-decoder, as its config.json names them.
+Result<SpecialIds> SpecialIdsOf(const Json& config);
 
 struct BatchOptions {
   int64_t batch_size = 16;
   int64_t max_tokens = 128;
   uint64_t seed = 0;
   std::vector<double> upsample;  // by source; empty: 1 each
+  int64_t max_target_tokens = 128;
 };
 
 // Documents joined by the separator and cut into blocks of max_tokens. Targets are the next tokens.
@@ -79,6 +85,12 @@ Result<std::unique_ptr<BatchSource>> PairSentences(const TokenizedDocuments& sen
                                                    const SpecialIds& special,
                                                    const BatchOptions& options,
                                                    const MaskOptions* mask);
+
+// A pair a row: the text padded for the encoder, its target for the decoder, which is fed the
+// target one to the right behind the start.
+Result<std::unique_ptr<BatchSource>> BucketPairs(const TokenizedDocuments& pairs,
+                                                 const SpecialIds& special,
+                                                 const BatchOptions& options);
 
 // The sentences of a text: cut after . ! ? and at line breaks.
 std::vector<std::string> SplitSentences(const std::string& text);

@@ -126,7 +126,15 @@ Status AddRecord(const Record& record, const SourceSpec& spec, std::span<const s
   if (!Passes(record, spec.filters)) return OkStatus();
   SOTTO_ASSIGN_OR_RETURN(const int32_t label, LabelOf(record, spec, labels));
   SOTTO_ASSIGN_OR_RETURN(std::vector<std::string> texts, TextsOf(record, spec));
-  for (std::string& text : texts) documents.push_back({std::move(text), label});
+  if (spec.target.empty()) {
+    for (std::string& text : texts) documents.push_back({std::move(text), label});
+    return OkStatus();
+  }
+  const Field* targets = FindField(record, spec.target);
+  if (targets == nullptr) return InvalidFile(StrCat("there is no field '", spec.target, "'"));
+  for (const std::string& text : texts) {
+    for (const std::string& target : targets->values) documents.push_back({text, label, target});
+  }
   return OkStatus();
 }
 
@@ -375,15 +383,23 @@ Corpus::Counts Corpus::Add(std::vector<Document> documents, int32_t source,
                            std::optional<DataSplit> fixed) {
   Counts counts;
   const bool held_out = fixed && *fixed != DataSplit::kTrain;
+  CleanSpec clean_target = clean_;
+  clean_target.min_chars = 1;
+  clean_target.max_chars = 0;
   for (Document& document : documents) {
     ++counts.read;
-    if (!CleanText(document.text, clean_)) {
+    if (!CleanText(document.text, clean_) ||
+        (document.target && !CleanText(*document.target, clean_target))) {
       ++counts.unclean;
       continue;
     }
     const uint64_t fingerprint = FingerprintText(document.text);
-    // A held-out set is a given: its own repetitions stay in it.
-    const bool is_new = seen_.insert(fingerprint).second;
+    uint64_t whole = fingerprint;
+    if (document.target) whole = Mix64(whole ^ Mix64(FingerprintText(*document.target)));
+    // A held-out set is a given: its own repetitions stay in it, and its texts out of training.
+    const bool is_held = document.target && !held_out && seen_.count(fingerprint) > 0;
+    const bool is_new = seen_.insert(whole).second && !is_held;
+    if (held_out) seen_.insert(fingerprint);
     if (clean_.deduplicate && !is_new && !held_out) {
       ++counts.duplicate;
       continue;
@@ -402,6 +418,39 @@ Result<TokenizedDocuments> TokenizeDocuments(const Corpus::Part& part, const Tok
     SOTTO_RETURN_IF_ERROR(tokenizer.EncodeIds(part.documents[i].text, false, out.ids));
     out.begins.push_back(static_cast<int64_t>(out.ids.size()));
     out.labels.push_back(part.documents[i].label);
+    out.sources.push_back(part.sources[i]);
+  }
+  return out;
+}
+
+Result<TokenizedDocuments> TokenizePairs(const Corpus::Part& part, const Tokenizer& tokenizer,
+                                         const PairLimits& limits) {
+  TokenizedDocuments out;
+  const auto encode = [&](const std::string& text, int64_t most) {
+    return tokenizer.Encode(text, {.parse_special = false, .max_length = static_cast<int>(most)});
+  };
+  for (size_t i = 0; i < part.documents.size(); ++i) {
+    const Document& document = part.documents[i];
+    if (!document.target) return InvalidArgument("a text without a target is no pair");
+    SOTTO_ASSIGN_OR_RETURN(Encoding source, encode(document.text, limits.max_tokens));
+    SOTTO_ASSIGN_OR_RETURN(Encoding target, encode(*document.target, limits.max_target_tokens));
+    if (limits.unknown >= 0) {
+      std::vector<std::string> words;
+      NumberUnknownWords(document.text, limits.unknown, limits.first_copied, true, words, source);
+      NumberUnknownWords(*document.target, limits.unknown, limits.first_copied, false, words,
+                         target);
+    }
+    if (target.ids.empty() || target.ids.back() != limits.end) {
+      if (static_cast<int64_t>(target.ids.size()) == limits.max_target_tokens)
+        target.ids.pop_back();
+      target.ids.push_back(limits.end);
+    }
+    if (source.ids.empty()) continue;
+    out.ids.insert(out.ids.end(), source.ids.begin(), source.ids.end());
+    out.begins.push_back(static_cast<int64_t>(out.ids.size()));
+    out.target_ids.insert(out.target_ids.end(), target.ids.begin(), target.ids.end());
+    out.target_begins.push_back(static_cast<int64_t>(out.target_ids.size()));
+    out.labels.push_back(document.label);
     out.sources.push_back(part.sources[i]);
   }
   return out;

@@ -49,7 +49,8 @@ struct SourceSpec {
   // `field` is a list of turns: each is prefixed by the next of these, and they are joined by line
   // breaks.
   std::vector<std::string> speakers;
-  std::string label;  // the field with the class: its name, or its number
+  std::string label;   // the field with the class: its name, or its number
+  std::string target;  // the field with what the text is to become
   std::vector<RecordFilter> filters;
   double upsample = 1;             // how often each document is seen in an epoch; 0.3: three in ten
   std::optional<DataSplit> split;  // the whole source goes there; none: split by hash
@@ -68,6 +69,7 @@ struct CleanSpec {
 struct Document {
   std::string text;
   int32_t label = -1;
+  std::optional<std::string> target = std::nullopt;  // of pairs: what the text is to become
 };
 
 // The documents of one file, as its spec says. Errors name the line.
@@ -83,7 +85,8 @@ uint64_t FingerprintText(std::string_view text);
 DataSplit SplitOf(uint64_t fingerprint, double validation_share, double test_share);
 
 // All sources of a recipe together. Sources with a fixed validation or test split are to be added
-// first: a training text that stands there too is dropped.
+// first: a training text that stands there too is dropped. Of pairs the text decides where they go,
+// and the same text may come with several targets.
 class Corpus {
  public:
   struct Part {
@@ -115,14 +118,32 @@ struct TokenizedDocuments {
   std::vector<int64_t> begins = {0};  // document i is ids[begins[i] .. begins[i + 1])
   std::vector<int32_t> labels;
   std::vector<int32_t> sources;
+  std::vector<int32_t> target_ids;  // of pairs, in the same way
+  std::vector<int64_t> target_begins = {0};
 
   int64_t size() const { return static_cast<int64_t>(begins.size()) - 1; }
   std::span<const int32_t> document(int64_t i) const {
     return {ids.data() + begins[i], static_cast<size_t>(begins[i + 1] - begins[i])};
   }
+  std::span<const int32_t> target(int64_t i) const {
+    return {target_ids.data() + target_begins[i],
+            static_cast<size_t>(target_begins[i + 1] - target_begins[i])};
+  }
 };
 // Text is data: special tokens that are spelled out in it stay plain text.
 Result<TokenizedDocuments> TokenizeDocuments(const Corpus::Part& part, const Tokenizer& tokenizer);
+
+struct PairLimits {
+  int64_t max_tokens = 128, max_target_tokens = 128;  // special tokens included
+  int32_t end = -1;                                   // that ends a target
+  // Of a model that copies words which its vocabulary lacks: what it reads in their place, and the
+  // first of their ids.
+  int32_t unknown = -1, first_copied = 0;
+};
+// Pairs with the special tokens that the tokenizer puts around a text; a target that they do not
+// end gets the end besides.
+Result<TokenizedDocuments> TokenizePairs(const Corpus::Part& part, const Tokenizer& tokenizer,
+                                         const PairLimits& limits);
 
 }  // namespace sotto
 

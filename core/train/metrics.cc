@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <utility>
 
 namespace sotto {
@@ -37,7 +38,64 @@ std::string Fixed(double value) {
   return buffer;
 }
 
+std::vector<std::string> WordsOf(std::string_view text) {
+  std::vector<std::string> words(1);
+  for (char c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    const bool in_word =
+        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || static_cast<uint8_t>(c) >= 0x80;
+    if (in_word) {
+      words.back() += c;
+    } else if (!words.back().empty()) {
+      words.emplace_back();
+    }
+  }
+  if (words.back().empty()) words.pop_back();
+  return words;
+}
+
+double F1(int64_t shared, size_t text, size_t reference) {
+  return FromCounts(static_cast<double>(shared), static_cast<double>(text),
+                    static_cast<double>(reference))
+      .f1;
+}
+
+// The F1 of runs of `n` words, each as often as both have it.
+double NgramF1(const std::vector<std::string>& text, const std::vector<std::string>& reference,
+               size_t n) {
+  const auto runs = [n](const std::vector<std::string>& words) {
+    std::vector<std::vector<std::string>> out;
+    for (size_t i = 0; i + n <= words.size(); ++i)
+      out.emplace_back(words.begin() + static_cast<int64_t>(i),
+                       words.begin() + static_cast<int64_t>(i + n));
+    std::sort(out.begin(), out.end());
+    return out;
+  };
+  const auto a = runs(text), b = runs(reference);
+  std::vector<std::vector<std::string>> shared;
+  std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(shared));
+  return F1(static_cast<int64_t>(shared.size()), a.size(), b.size());
+}
+
+int64_t CommonSubsequence(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  std::vector<int64_t> row(b.size() + 1, 0);
+  for (const std::string& word : a) {
+    int64_t corner = 0;  // of the row before, one to the left
+    for (size_t j = 0; j < b.size(); ++j) {
+      const int64_t above = row[j + 1];
+      row[j + 1] = word == b[j] ? corner + 1 : std::max(above, row[j]);
+      corner = above;
+    }
+  }
+  return row.back();
+}
+
 }  // namespace
+
+Rouge RougeOf(std::string_view text, std::string_view reference) {
+  const std::vector<std::string> a = WordsOf(text), b = WordsOf(reference);
+  return {NgramF1(a, b, 1), NgramF1(a, b, 2), F1(CommonSubsequence(a, b), a.size(), b.size())};
+}
 
 int64_t Confusion::total() const {
   int64_t sum = 0;
@@ -148,6 +206,7 @@ Result<double> EvalReport::Metric(const std::string& name) const {
   if (name == "perplexity") return perplexity();
   if (name == "accuracy") return confusion.classes() > 0 ? confusion.accuracy() : token_accuracy;
   if (name == "f1" && confusion.classes() > 0) return confusion.macro().f1;
+  if (name == "exact_match" && exact_match >= 0) return exact_match;
   return InvalidArgument(StrCat("there is no metric '", name, "' for this task"));
 }
 
@@ -157,6 +216,7 @@ Json EvalReport::ToJson(const std::vector<std::string>& labels) const {
     members.emplace_back("perplexity", Json::Number(perplexity()));
     members.emplace_back("token_accuracy", Json::Number(token_accuracy));
   }
+  if (exact_match >= 0) members.emplace_back("exact_match", Json::Number(exact_match));
   if (confusion.classes() > 0) {
     const Json scores = confusion.ToJson(labels);
     members.insert(members.end(), scores.members().begin(), scores.members().end());

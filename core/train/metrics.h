@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/json.h"
@@ -45,6 +46,14 @@ class Confusion {
   std::vector<int64_t> counts_;
 };
 
+// How much a text shares with a reference (Lin 2004, "ROUGE"): the F1 of words, of neighbours in
+// pairs and of the longest common subsequence. Words are runs of letters and digits in lower case;
+// what is not ASCII counts as letters.
+struct Rouge {
+  double rouge1 = 0, rouge2 = 0, rouge_l = 0;
+};
+Rouge RougeOf(std::string_view text, std::string_view reference);
+
 // One evaluation. `loss` is the mean negative log-likelihood in nats of what the task predicts.
 struct EvalReport {
   double loss = 0;
@@ -52,9 +61,13 @@ struct EvalReport {
   double token_accuracy = -1;  // of the most likely token (language models); -1: not of this task
   Confusion confusion;         // classification and next sentence; without classes elsewhere
   double next_sentence_loss = 0;
+  // Of pairs: the share of targets whose every token is the likeliest after those before it, which
+  // are those that greedy search gives. -1: not of this task.
+  double exact_match = -1;
 
   double perplexity() const;
-  // A named number ("loss", "perplexity", "accuracy", "f1"), and whether more of it is better.
+  // A named number ("loss", "perplexity", "accuracy", "f1", "exact_match"), and whether more of it
+  // is better.
   Result<double> Metric(const std::string& name) const;
   static bool HigherIsBetter(const std::string& name) {
     return name != "loss" && name != "perplexity";

@@ -126,6 +126,7 @@ Result<SourceSpec> ReadSource(const Json& json, size_t index) {
   m.String("template", source.text_template);
   m.Strings("speakers", source.speakers);
   m.String("label", source.label);
+  m.String("target", source.target);
   m.Number("upsample", source.upsample, 0, 1000);
   m.Int("max_documents", source.max_documents, 0, kMany);
   const size_t split = m.Choice("split", {"auto", "train", "validation", "test"});
@@ -160,8 +161,8 @@ Status ReadClean(const Json& json, CleanSpec& clean) {
 
 Status ReadTokenizer(const Json& json, TokenizerSpec& tokenizer) {
   Members m(json, "tokenizer");
-  tokenizer.type =
-      static_cast<TokenizerSpec::Type>(m.Choice("type", {"folder", "bpe", "wordpiece"}));
+  tokenizer.type = static_cast<TokenizerSpec::Type>(
+      m.Choice("type", {"folder", "bpe", "wordpiece", "wordlevel"}));
   m.String("path", tokenizer.path);
   m.Int("vocab_size", tokenizer.vocab_size, 1, 1 << 22);
   m.Int("min_frequency", tokenizer.min_frequency, 1, kMany);
@@ -202,8 +203,9 @@ Status ReadSchedule(const Json& json, Recipe& recipe) {
 Status ReadEarlyStopping(const Json& json, EarlyStopping& rule) {
   Members m(json, "training.early_stopping");
   m.Int("patience", rule.patience, 0, kMany);
-  const std::vector<std::string> metrics = {"loss", "perplexity", "accuracy", "f1"};
-  rule.metric = metrics[m.Choice("metric", {"loss", "perplexity", "accuracy", "f1"})];
+  const std::vector<std::string> metrics = {"loss", "perplexity", "accuracy", "f1", "exact_match"};
+  rule.metric =
+      metrics[m.Choice("metric", {"loss", "perplexity", "accuracy", "f1", "exact_match"})];
   m.Number("min_delta", rule.min_delta, 0, 1e12);
   return m.Finish();
 }
@@ -253,6 +255,7 @@ Status ReadTraining(const Json& json, Recipe& recipe) {
   TrainOptions& training = recipe.training;
   Members m(json, "training");
   m.Int("max_tokens", recipe.max_tokens, 4, 1 << 20);
+  m.Int("max_target_tokens", recipe.max_target_tokens, 0, 1 << 20);
   m.Int("batch_size", recipe.batch_size, 1, 1 << 20);
   m.Int("accumulation", training.accumulation, 1, 1 << 20);
   m.Number("epochs", recipe.epochs, 0, 1e6);
@@ -260,6 +263,7 @@ Status ReadTraining(const Json& json, Recipe& recipe) {
   m.Number("clip", training.clip, 0, 1e9);
   m.Float("dropout", training.dropout, 0, 0.99);
   m.Float("label_smoothing", training.label_smoothing, 0, 0.99);
+  m.Float("coverage", training.coverage, 0, 1000);
   m.Bool("keep_best", training.keep_best);
   int64_t seed = 0;
   m.Int("seed", seed, 0, int64_t{1} << 53);
@@ -288,8 +292,8 @@ Result<Recipe> ParseRecipe(const Json& json) {
   if (!json.is_object()) return InvalidArgument("a recipe is a JSON object");
   Members m(json, "");
   m.Get("name"), m.Get("description");  // for people
-  recipe.task = static_cast<TrainTask>(
-      m.Choice("task", {"causal-lm", "masked-lm", "next-sentence", "text-classification"}));
+  recipe.task = static_cast<TrainTask>(m.Choice(
+      "task", {"causal-lm", "masked-lm", "next-sentence", "text-classification", "seq2seq-lm"}));
   recipe.training.task = recipe.task;
   const Json& data = m.Get("data");
   for (size_t i = 0; i < data.items().size(); ++i) {
@@ -315,6 +319,18 @@ Result<Recipe> ParseRecipe(const Json& json) {
   SOTTO_RETURN_IF_ERROR(exported.Finish());
   if (recipe.task == TrainTask::kClassification && recipe.labels.size() < 2) {
     m.Fail(InvalidArgument("classification needs 'labels' with at least two names"));
+  }
+  if (recipe.max_target_tokens == 0) recipe.max_target_tokens = recipe.max_tokens;
+  if (recipe.max_target_tokens < 4)
+    m.Fail(InvalidArgument("'max_target_tokens' must be at least 4"));
+  for (const SourceSpec& source : recipe.data) {
+    const bool records = source.format != DataFormat::kText && source.format != DataFormat::kLines;
+    if (recipe.task != TrainTask::kSeq2SeqLM && !source.target.empty()) {
+      m.Fail(InvalidArgument(StrCat("'target' of '", source.name, "' is for the task seq2seq-lm")));
+    } else if (recipe.task == TrainTask::kSeq2SeqLM && (source.target.empty() || !records)) {
+      m.Fail(InvalidArgument(StrCat("'", source.name, "' must be jsonl, csv or tsv and name in ",
+                                    "'target' the field with what a text is to become")));
+    }
   }
   SOTTO_RETURN_IF_ERROR(m.Finish());
   return recipe;

@@ -17,12 +17,12 @@ namespace sotto {
 
 // How a vocabulary is learned, or where a finished tokenizer lies.
 struct TokenizerSpec {
-  enum class Type : uint8_t { kFolder, kBpe, kWordPiece };
+  enum class Type : uint8_t { kFolder, kBpe, kWordPiece, kWordLevel };
   Type type = Type::kFolder;
   std::string path;  // of a folder with tokenizer.json; empty: that of init_from
   int64_t vocab_size = 8192;
   int64_t min_frequency = 2;
-  bool lowercase = true;         // WordPiece
+  bool lowercase = true;         // WordPiece and whole words
   std::string pattern = "gpt2";  // BPE: "gpt2", "llama3", "qwen2"
 };
 
@@ -42,7 +42,8 @@ struct Recipe {
   Json model;             // keys of config.json; with init_from they replace that folder's
   std::string init_from;  // a model folder to start from; empty: fresh weights
 
-  int64_t max_tokens = 128;  // of a block, or a text's longest length
+  int64_t max_tokens = 128;       // of a block, or a text's longest length
+  int64_t max_target_tokens = 0;  // of sequence to sequence; 0: as of its source
   int64_t batch_size = 16;
   double epochs = 0;
   int64_t max_steps = 0;  // one of the two is given

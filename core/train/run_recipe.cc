@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -75,8 +76,10 @@ struct TokenizerFiles {
 Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus) {
   const TokenizerSpec& spec = recipe.tokenizer;
   const auto count = [&](WordCounts words) {
-    for (const Document& document : corpus.part(DataSplit::kTrain).documents)
+    for (const Document& document : corpus.part(DataSplit::kTrain).documents) {
       words.Add(document.text);
+      if (document.target) words.Add(*document.target);
+    }
     return words;
   };
   TokenizerFiles files;
@@ -84,6 +87,12 @@ Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus
     TrainBpeOptions options;
     options.vocab_size = static_cast<int32_t>(spec.vocab_size);
     options.min_frequency = spec.min_frequency;
+    const bool continues = recipe.task == TrainTask::kCausalLM;
+    if (!continues) {  // as RoBERTa and BART have them
+      options.special_tokens = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
+      options.bos_token = "<s>";
+      options.eos_token = "</s>";
+    }
     if (spec.pattern == "gpt2") {
       options.pattern = PreTokenizerPattern::kGpt2;
     } else if (spec.pattern == "llama3") {
@@ -95,22 +104,32 @@ Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus
           StrCat("tokenizer: 'pattern' is '", spec.pattern, "'; known are gpt2, llama3, qwen2"));
     }
     SOTTO_ASSIGN_OR_RETURN(files.tokenizer, TrainBpe(count(WordCounts::ForBpe(options)), options));
-    files.config = Json::Object({{"tokenizer_class", Json::String("PreTrainedTokenizerFast")},
-                                 {"bos_token", Json::String("<|endoftext|>")},
-                                 {"eos_token", Json::String("<|endoftext|>")},
-                                 {"unk_token", Json::String("<|endoftext|>")},
-                                 {"clean_up_tokenization_spaces", Json::Bool(false)},
-                                 {"model_max_length", Json::Int(recipe.max_tokens)}})
-                       .Dump(2);
+    std::vector<Json::Member> config = {
+        {"tokenizer_class", Json::String("PreTrainedTokenizerFast")},
+        {"bos_token", Json::String(continues ? "<|endoftext|>" : "<s>")},
+        {"eos_token", Json::String(continues ? "<|endoftext|>" : "</s>")},
+        {"unk_token", Json::String(continues ? "<|endoftext|>" : "<unk>")}};
+    if (!continues) {
+      config.emplace_back("cls_token", Json::String("<s>"));
+      config.emplace_back("sep_token", Json::String("</s>"));
+      config.emplace_back("pad_token", Json::String("<pad>"));
+      config.emplace_back("mask_token", Json::String("<mask>"));
+    }
+    config.emplace_back("clean_up_tokenization_spaces", Json::Bool(false));
+    config.emplace_back("model_max_length", Json::Int(recipe.max_tokens));
+    files.config = Json::Object(std::move(config)).Dump(2);
     return files;
   }
   TrainWordPieceOptions options;
   options.vocab_size = static_cast<int32_t>(spec.vocab_size);
   options.min_frequency = spec.min_frequency;
   options.lowercase = spec.lowercase;
+  const WordCounts words = count(WordCounts::ForWordPiece(options));
+  const bool whole = spec.type == TokenizerSpec::Type::kWordLevel;
   SOTTO_ASSIGN_OR_RETURN(files.tokenizer,
-                         TrainWordPiece(count(WordCounts::ForWordPiece(options)), options));
-  files.config = Json::Object({{"tokenizer_class", Json::String("BertTokenizer")},
+                         whole ? TrainWordLevel(words, options) : TrainWordPiece(words, options));
+  files.config = Json::Object({{"tokenizer_class",
+                                Json::String(whole ? "PreTrainedTokenizerFast" : "BertTokenizer")},
                                {"do_lower_case", Json::Bool(spec.lowercase)},
                                {"pad_token", Json::String("[PAD]")},
                                {"unk_token", Json::String("[UNK]")},
@@ -158,16 +177,32 @@ Result<TokenizerFiles> PrepareTokenizer(const Recipe& recipe, const Corpus& corp
 // Turns a split's texts into batches, with a mix by source.
 class BatchMaker {
  public:
-  static Result<BatchMaker> Create(const Recipe& recipe, const Tokenizer& tokenizer) {
+  // `config` is the model's.
+  static Result<BatchMaker> Create(const Recipe& recipe, const Tokenizer& tokenizer,
+                                   const Json& config) {
     BatchMaker maker(recipe, tokenizer);
-    SOTTO_ASSIGN_OR_RETURN(maker.special_,
-                           SpecialIdsOf(tokenizer, recipe.task != TrainTask::kCausalLM));
+    if (recipe.task == TrainTask::kSeq2SeqLM) {
+      SOTTO_ASSIGN_OR_RETURN(maker.special_, SpecialIdsOf(config));
+      SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, CreateModel(config));
+      maker.copied_unknown_ = model->copied_unknown();
+      maker.first_copied_ = static_cast<int32_t>(model->vocab_size());
+    } else {
+      SOTTO_ASSIGN_OR_RETURN(maker.special_,
+                             SpecialIdsOf(tokenizer, recipe.task != TrainTask::kCausalLM));
+    }
     return maker;
   }
 
   Status Tokenize(const Corpus::Part& part) {
     documents_ = {};
     document_begins_ = {0};
+    if (recipe_->task == TrainTask::kSeq2SeqLM) {
+      SOTTO_ASSIGN_OR_RETURN(
+          documents_, TokenizePairs(part, *tokenizer_,
+                                    {recipe_->max_tokens, recipe_->max_target_tokens, special_.end,
+                                     copied_unknown_, first_copied_}));
+      return OkStatus();
+    }
     if (recipe_->task != TrainTask::kNextSentence) {
       SOTTO_ASSIGN_OR_RETURN(documents_, TokenizeDocuments(part, *tokenizer_));
       return OkStatus();
@@ -186,7 +221,7 @@ class BatchMaker {
 
   Result<std::unique_ptr<BatchSource>> Make(const std::vector<double>& upsample) const {
     const BatchOptions options{recipe_->batch_size, recipe_->max_tokens, recipe_->training.seed,
-                               upsample};
+                               upsample, recipe_->max_target_tokens};
     switch (recipe_->task) {
       case TrainTask::kCausalLM:
         return PackCausal(documents_, special_, options);
@@ -197,11 +232,15 @@ class BatchMaker {
       case TrainTask::kNextSentence:
         return PairSentences(documents_, document_begins_, special_, options,
                              recipe_->masked_tokens ? &recipe_->mask : nullptr);
+      case TrainTask::kSeq2SeqLM:
+        return BucketPairs(documents_, special_, options);
     }
     return Internal("an unknown task");
   }
 
-  int64_t tokens() const { return static_cast<int64_t>(documents_.ids.size()); }
+  int64_t tokens() const {
+    return static_cast<int64_t>(documents_.ids.size() + documents_.target_ids.size());
+  }
 
  private:
   BatchMaker(const Recipe& recipe, const Tokenizer& tokenizer)
@@ -209,6 +248,7 @@ class BatchMaker {
   const Recipe* recipe_;
   const Tokenizer* tokenizer_;
   SpecialIds special_;
+  int32_t copied_unknown_ = -1, first_copied_ = 0;  // of a pointer-generator
   TokenizedDocuments documents_;
   std::vector<int64_t> document_begins_;
 };
@@ -246,41 +286,57 @@ Result<std::vector<TrainPhase>> MakePhases(const Recipe& recipe, const BatchMake
   return phases;
 }
 
-std::string_view ClassSuffix(TrainTask task, bool masked_tokens) {
-  switch (task) {
+Head HeadOf(const Recipe& recipe) {
+  switch (recipe.task) {
     case TrainTask::kCausalLM:
-      return "ForCausalLM";
+      return Head::kCausalLM;
     case TrainTask::kMaskedLM:
-      return "ForMaskedLM";
+      return Head::kMaskedLM;
     case TrainTask::kClassification:
-      return "ForSequenceClassification";
+      return Head::kSequenceClassification;
     case TrainTask::kNextSentence:
-      return masked_tokens ? "ForPreTraining" : "ForNextSentencePrediction";
+      return recipe.masked_tokens ? Head::kPreTraining : Head::kNextSentence;
+    case TrainTask::kSeq2SeqLM:
+      return Head::kSeq2SeqLM;
   }
-  return "";
+  return Head::kNone;
+}
+
+// The special tokens that a config names, where it does not yet.
+void AddSpecialIds(const Recipe& recipe, const Tokenizer& tokenizer, const Json& config,
+                   std::vector<Json::Member>& decided) {
+  const auto add = [&](std::string_view key, std::optional<int32_t> id) {
+    if (id && !config.has(key)) decided.emplace_back(key, Json::Int(*id));
+  };
+  const auto first = [](std::optional<int32_t> a, std::optional<int32_t> b) { return a ? a : b; };
+  if (recipe.task == TrainTask::kCausalLM) return;
+  add("pad_token_id", tokenizer.pad_id());
+  if (recipe.task != TrainTask::kSeq2SeqLM) return;
+  const auto end = first(tokenizer.eos_id(), tokenizer.sep_id());
+  add("bos_token_id", first(tokenizer.bos_id(), tokenizer.cls_id()));
+  add("eos_token_id", end);
+  add("unk_token_id", tokenizer.unk_id());
+  add("pad_token_id", tokenizer.pad_id() ? std::nullopt : end);
+  add("decoder_start_token_id", end);  // as BART
 }
 
 // The model's config.json: the start's, the recipe's keys over it, and what task and data decide.
-Result<Json> MakeConfig(const Recipe& recipe, const Json& start, int32_t vocab_size) {
-  Json config = Overlay(start, recipe.model);
-  SOTTO_ASSIGN_OR_RETURN(const std::string type, config.StringAt("model_type"));
-  std::string name(ClassSuffix(recipe.task, recipe.masked_tokens));
-  if (type == "bert") {
-    name = "Bert" + name;
-  } else if (type == "gpt2") {
-    name = "GPT2LMHeadModel";
-  } else if (type == "llama") {
-    name = "Llama" + name;
-  } else {
-    const std::string given =
-        config["architectures"].is_array() && !config["architectures"].items().empty()
-            ? config["architectures"].items()[0].as_string()
-            : "";
-    if (given.empty()) return InvalidArgument("'model' must name its class in 'architectures'");
-    name = given;
+Result<Json> MakeConfig(const Recipe& recipe, const Tokenizer& tokenizer) {
+  Json start;
+  if (!recipe.init_from.empty()) {
+    SOTTO_ASSIGN_OR_RETURN(const ModelFiles files, OpenModelFiles(recipe.init_from));
+    SOTTO_ASSIGN_OR_RETURN(start, Json::Parse(files.config));
   }
-  std::vector<Json::Member> decided = {{"architectures", Json::Array({Json::String(name)})}};
-  if (!config.has("vocab_size")) decided.emplace_back("vocab_size", Json::Int(vocab_size));
+  const Json config = Overlay(start, recipe.model);
+  std::vector<Json::Member> decided;
+  if (!recipe.model.has("architectures")) {
+    SOTTO_ASSIGN_OR_RETURN(const std::string type, config.StringAt("model_type"));
+    SOTTO_ASSIGN_OR_RETURN(std::string name, ClassName(type, HeadOf(recipe)));
+    decided.emplace_back("architectures", Json::Array({Json::String(std::move(name))}));
+  }
+  if (!config.has("vocab_size"))
+    decided.emplace_back("vocab_size", Json::Int(tokenizer.vocab_size()));
+  AddSpecialIds(recipe, tokenizer, config, decided);
   if (!recipe.labels.empty()) {
     std::vector<Json::Member> id2label, label2id;
     for (size_t i = 0; i < recipe.labels.size(); ++i) {
@@ -295,19 +351,21 @@ Result<Json> MakeConfig(const Recipe& recipe, const Json& start, int32_t vocab_s
 }
 
 // A model with its first weights: fresh, or those of init_from.
-Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_size) {
-  std::unique_ptr<Model> model;
+Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, const Json& config,
+                                         int32_t vocab_size) {
+  SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(config));
+  if (model->head() != HeadOf(recipe)) {
+    return InvalidArgument(
+        StrCat("the class ", config["architectures"].Dump(), " has no head for the recipe's task"));
+  }
   if (recipe.init_from.empty()) {
-    SOTTO_ASSIGN_OR_RETURN(const Json config, MakeConfig(recipe, Json(), vocab_size));
-    SOTTO_ASSIGN_OR_RETURN(model, CreateModel(config));
-    SOTTO_ASSIGN_OR_RETURN(const double deviation, config.NumberOr("initializer_range", 0.02));
+    SOTTO_ASSIGN_OR_RETURN(
+        const double deviation,
+        config.NumberOr(config.has("init_std") ? "init_std" : "initializer_range", 0.02));
     SOTTO_RETURN_IF_ERROR(
         model->parameters().Initialize(recipe.training.seed, static_cast<float>(deviation)));
   } else {
     SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(recipe.init_from));
-    SOTTO_ASSIGN_OR_RETURN(const Json start, Json::Parse(files.config));
-    SOTTO_ASSIGN_OR_RETURN(const Json config, MakeConfig(recipe, start, vocab_size));
-    SOTTO_ASSIGN_OR_RETURN(model, CreateModel(config));
     LoadOptions options;
     options.format = WeightFormat::kF32;
     options.fresh_head = true;
@@ -319,8 +377,11 @@ Result<std::unique_ptr<Model>> MakeModel(const Recipe& recipe, int32_t vocab_siz
     return InvalidArgument(
         StrCat("the model has ", model->vocab_size(), " tokens and the tokenizer ", vocab_size));
   }
-  if (model->max_positions() > 0 && model->max_positions() < recipe.max_tokens) {
-    return InvalidArgument(StrCat("'max_tokens' is ", recipe.max_tokens, " and the model has only ",
+  const int64_t longest = model->is_encoder_decoder()
+                              ? std::max(recipe.max_tokens, recipe.max_target_tokens)
+                              : recipe.max_tokens;
+  if (model->max_positions() > 0 && model->max_positions() < longest) {
+    return InvalidArgument(StrCat("'max_tokens' is ", longest, " and the model has only ",
                                   model->max_positions(), " positions"));
   }
   return model;
@@ -405,9 +466,20 @@ Status Export(const Model& model, const Recipe& recipe, const std::string& out_d
   const Json config =
       Overlay(model.config(), Json::Object({{"torch_dtype", Json::String(stored)}}));
   SOTTO_RETURN_IF_ERROR(WriteFile(out_dir + "/config.json", config.Dump(2) + "\n"));
-  if (recipe.task != TrainTask::kCausalLM) return OkStatus();
   std::vector<Json::Member> generation;
-  if (const auto eos = tokenizer.eos_id()) {
+  if (recipe.task == TrainTask::kSeq2SeqLM) {
+    const std::string started = recipe.init_from + "/generation_config.json";
+    if (!recipe.init_from.empty() && FileExists(started)) {
+      SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(started));
+      return WriteFile(out_dir + "/generation_config.json", text);
+    }
+    for (const char* key :
+         {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}) {
+      if (config.has(key)) generation.emplace_back(key, config[key]);
+    }
+  } else if (recipe.task != TrainTask::kCausalLM) {
+    return OkStatus();
+  } else if (const auto eos = tokenizer.eos_id()) {
     generation = {{"bos_token_id", Json::Int(*eos)}, {"eos_token_id", Json::Int(*eos)}};
   }
   return WriteFile(out_dir + "/generation_config.json",
@@ -504,7 +576,7 @@ class Run {
     std::string line = StrCat("  validation  loss ", Format("%.4f", report.loss));
     std::vector<Json::Member> members = {{"step", Json::Int(trainer_->step())},
                                          {"validation_loss", Json::Number(report.loss)}};
-    for (const char* metric : {"perplexity", "accuracy", "f1"}) {
+    for (const char* metric : {"perplexity", "accuracy", "f1", "exact_match"}) {
       const Result<double> value = report.Metric(metric);
       if (!value.ok() || (metric[0] == 'p' && report.token_accuracy < 0)) continue;
       line += StrCat("  ", metric, " ", Format("%.4f", *value));
@@ -525,6 +597,19 @@ class Run {
   Meter meter_;
 };
 
+Result<Rouge> MeanRouge(const Corpus::Part& part, int64_t max_new_tokens,
+                        const EvalOptions& options) {
+  Rouge mean;
+  for (const Document& document : part.documents) {
+    SOTTO_ASSIGN_OR_RETURN(const std::string text, options.write(document.text, max_new_tokens));
+    const Rouge one = RougeOf(text, *document.target);
+    mean.rouge1 += one.rouge1, mean.rouge2 += one.rouge2, mean.rouge_l += one.rouge_l;
+  }
+  const auto count = static_cast<double>(part.documents.size());
+  mean.rouge1 /= count, mean.rouge2 /= count, mean.rouge_l /= count;
+  return mean;
+}
+
 }  // namespace
 
 Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, ThreadPool* pool,
@@ -538,7 +623,8 @@ Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, 
                          PrepareTokenizer(recipe, corpus, out_dir, progress));
   SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
                          Tokenizer::FromJson(files.tokenizer, files.config));
-  SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer));
+  SOTTO_ASSIGN_OR_RETURN(const Json config, MakeConfig(recipe, tokenizer));
+  SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer, config));
 
   std::unique_ptr<BatchSource> validation;
   if (!corpus.part(DataSplit::kValidation).documents.empty()) {
@@ -551,7 +637,8 @@ Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, 
 
   TrainOptions options = recipe.training;
   SOTTO_ASSIGN_OR_RETURN(std::vector<TrainPhase> phases, MakePhases(recipe, maker, options));
-  SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, MakeModel(recipe, tokenizer.vocab_size()));
+  SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                         MakeModel(recipe, config, tokenizer.vocab_size()));
   progress(StrCat(model->parameters().elements(), " parameters, ", maker.tokens(),
                   " tokens of text, ", options.schedule.steps, " steps of ",
                   recipe.batch_size * options.accumulation, " x ", recipe.max_tokens, " tokens"));
@@ -590,7 +677,7 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   LoadOptions load;
   load.format = options.format;
   SOTTO_RETURN_IF_ERROR(LoadWeights(*model, files.tensors, load));
-  SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer));
+  SOTTO_ASSIGN_OR_RETURN(BatchMaker maker, BatchMaker::Create(recipe, tokenizer, config));
   SOTTO_RETURN_IF_ERROR(maker.Tokenize(part));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<BatchSource> source, maker.Make({}));
   SOTTO_ASSIGN_OR_RETURN(const EvalReport report,
@@ -602,12 +689,26 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
       {"documents", Json::Int(static_cast<int64_t>(part.documents.size()))}};
   const Json numbers = report.ToJson(recipe.labels);
   members.insert(members.end(), numbers.members().begin(), numbers.members().end());
+  std::optional<Rouge> rouge;
+  if (recipe.task == TrainTask::kSeq2SeqLM && options.write) {
+    SOTTO_ASSIGN_OR_RETURN(rouge, MeanRouge(part, recipe.max_target_tokens, options));
+    members.emplace_back("rouge1", Json::Number(rouge->rouge1));
+    members.emplace_back("rouge2", Json::Number(rouge->rouge2));
+    members.emplace_back("rougeL", Json::Number(rouge->rouge_l));
+  }
   result.metrics = Json::Object(std::move(members));
   result.table = StrCat(split_name, ": ", part.documents.size(), " documents, ", report.count,
                         " predictions, loss ", Format("%.4f", report.loss));
   if (report.token_accuracy >= 0) {
     result.table += StrCat(", perplexity ", Format("%.3f", report.perplexity()),
                            ", token accuracy ", Format("%.4f", report.token_accuracy));
+  }
+  if (report.exact_match >= 0)
+    result.table += StrCat(", exact match ", Format("%.4f", report.exact_match));
+  if (rouge) {
+    result.table +=
+        StrCat(", ROUGE-1 ", Format("%.4f", rouge->rouge1), ", ROUGE-2 ",
+               Format("%.4f", rouge->rouge2), ", ROUGE-L ", Format("%.4f", rouge->rouge_l));
   }
   result.table += "\n";
   if (report.confusion.classes() > 0)

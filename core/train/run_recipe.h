@@ -27,6 +27,9 @@ struct EvalOptions {
   std::string
       split;  // "train", "validation", "test"; empty: test, or validation where there is no test
   WeightFormat format = WeightFormat::kAsStored;  // how the weights compute
+  // What the model makes of a text, in at most so many tokens: where it is given, sequence to
+  // sequence is measured by ROUGE, too.
+  std::function<Result<std::string>(const std::string& text, int64_t max_new_tokens)> write;
 };
 struct EvalResult {
   Json metrics;

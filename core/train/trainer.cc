@@ -6,15 +6,21 @@
 
 #include "core/kernels/rows.h"
 #include "core/ops/ops.h"
+#include "core/ops/pointer.h"
 
 namespace sotto {
 namespace {
 
 // The scalar that is minimized. Masked and next-sentence losses are added, as BERT does.
-Tensor LossOf(Context& ctx, const ModelOutput& output, const Batch& batch, TrainTask task,
-              float smoothing) {
-  if (task != TrainTask::kNextSentence)
-    return CrossEntropy(ctx, output.logits, batch.targets, smoothing);
+Tensor LossOf(Context& ctx, const ModelOutput& output, const Batch& batch,
+              const TrainOptions& options) {
+  const float smoothing = options.label_smoothing;
+  if (options.task != TrainTask::kNextSentence) {
+    const Tensor loss = CrossEntropy(ctx, output.logits, batch.targets, smoothing);
+    if (options.coverage <= 0) return loss;
+    const Tensor covered = CoverageLoss(ctx, output.copy_attention, batch.targets);
+    return Add(ctx, loss, Scale(ctx, covered, options.coverage));
+  }
   if (!output.next_sentence)
     return CrossEntropy(ctx, output.logits, batch.next_sentence, smoothing);
   const Tensor pairs = CrossEntropy(ctx, output.next_sentence, batch.next_sentence, smoothing);
@@ -28,16 +34,26 @@ int64_t ArgMax(const float* row, int64_t columns) {
 // Sums of an evaluation as batches come in.
 struct Tally {
   double loss = 0, pair_loss = 0;
-  int64_t count = 0, right = 0, pairs = 0;
+  int64_t count = 0, right = 0, pairs = 0, texts = 0, exact = 0;
 
+  // targets [..., tokens]: each row of them is a text.
   void AddRows(const Tensor& logits, const Tensor& targets, ThreadPool* pool) {
-    const int64_t rows = logits.shape().rows(), columns = logits.shape().columns();
+    const int64_t rows = logits.shape().rows(), columns = logits.shape().columns(),
+                  tokens = targets.shape().columns();
     int64_t counted = 0;
     loss += sotto::CrossEntropy(logits.f32(), targets.i32(), kIgnoreTarget, 0, 0, nullptr, rows,
                                 columns, &counted, pool);
     count += counted;
+    bool whole = true;
     for (int64_t r = 0; r < rows; ++r) {
-      right += targets.i32()[r] == ArgMax(logits.f32() + r * columns, columns) ? 1 : 0;
+      const int32_t target = targets.i32()[r];
+      const bool hit = target == ArgMax(logits.f32() + r * columns, columns);
+      right += hit ? 1 : 0;
+      whole = whole && (hit || target == kIgnoreTarget);
+      if ((r + 1) % tokens != 0) continue;
+      ++texts;
+      exact += whole ? 1 : 0;
+      whole = true;
     }
   }
 
@@ -81,6 +97,8 @@ Result<std::unique_ptr<Trainer>> Trainer::Create(std::unique_ptr<Model> model,
   }
   if (steps != options.schedule.steps)
     return InvalidArgument("the phases' steps are not the schedule's");
+  if (options.coverage > 0 && !model->copies())
+    return InvalidArgument("'coverage' is for a model that copies, a pointer-generator");
   if (options.accumulation < 1) return InvalidArgument("a step needs at least one batch");
   model->parameters().RequireGrad(true);
   SOTTO_ASSIGN_OR_RETURN(Optimizer optimizer,
@@ -154,7 +172,7 @@ Status Trainer::Micro(const Batch& batch, uint64_t dropout_seed, double weight, 
   Tensor loss;
   {
     const ModelOutput output = model_->Forward(ctx, batch.input);
-    if (ctx.ok()) loss = LossOf(ctx, output, batch, options_.task, options_.label_smoothing);
+    if (ctx.ok()) loss = LossOf(ctx, output, batch, options_);
   }
   SOTTO_RETURN_IF_ERROR(ctx.status());
   loss_sum += weight * static_cast<double>(*loss.f32());
@@ -261,6 +279,8 @@ Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource
     report.count = tally.count;
     report.token_accuracy = static_cast<double>(tally.right) / static_cast<double>(tally.count);
     report.next_sentence_loss = pair_loss;
+    if (task == TrainTask::kSeq2SeqLM)
+      report.exact_match = static_cast<double>(tally.exact) / static_cast<double>(tally.texts);
   } else {
     report.loss = pair_loss;
     report.count = tally.pairs;

@@ -19,7 +19,7 @@
 
 namespace sotto {
 
-enum class TrainTask : uint8_t { kCausalLM, kMaskedLM, kNextSentence, kClassification };
+enum class TrainTask : uint8_t { kCausalLM, kMaskedLM, kNextSentence, kClassification, kSeq2SeqLM };
 
 struct EarlyStopping {
   int64_t patience = 0;         // evaluations without improvement before the end; 0: never
@@ -35,6 +35,7 @@ struct TrainOptions {
   double clip = 1;    // of the global gradient norm; 0: none
   float dropout = 0;
   float label_smoothing = 0;
+  float coverage = 0;  // the weight of a pointer-generator's coverage loss
   EarlyStopping early_stopping;
   bool keep_best = false;  // end with the weights of the best evaluation
   uint64_t seed = 0;

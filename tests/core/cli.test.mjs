@@ -193,6 +193,40 @@ test('quantize writes a smaller model that still runs', () => {
   assert.match(written[0].generated_text, /^Once ./);
 });
 
+test('a model that copies is trained, evaluated by what it writes, and spells words that it never saw', () => {
+  const names = (i) => [`q${'abcdefghij'[i % 10]}v${'klmnopqrst'[Math.floor(i / 10)]}`, `z${i}x`];
+  const pairs = Array.from({ length: 100 }, (_, i) => names(i)).map(([a, b]) => `${a} and ${b}\t${b} with ${a}\n`);
+  fs.writeFileSync(`${scratch}/pairs.tsv`, pairs.join(''));
+  const recipe = {
+    task: 'seq2seq-lm',
+    data: [{ path: `${scratch}/pairs.tsv`, format: 'tsv', columns: ['a', 'b'], field: 'a', target: 'b' }],
+    split: { test: 0.1, validation: 0 },
+    tokenizer: { type: 'wordlevel', vocab_size: 50 },
+    model: {
+      model_type: 'bart',
+      architectures: ['BartForPointerGeneration'],
+      d_model: 32,
+      encoder_layers: 1,
+      decoder_layers: 1,
+      encoder_attention_heads: 2,
+      decoder_attention_heads: 2,
+      encoder_ffn_dim: 32,
+      decoder_ffn_dim: 32,
+      max_position_embeddings: 16,
+      init_std: 0.1,
+    },
+    training: { max_tokens: 16, batch_size: 10, epochs: 30, coverage: 0.1, optimizer: { lr: 0.01 } },
+  };
+  fs.writeFileSync(`${scratch}/pairs.json`, JSON.stringify(recipe));
+  const trained = sotto(['train', `${scratch}/pairs.json`, '--out', `${scratch}/pairs`]);
+  assert.equal(trained.status, 0, trained.stderr);
+  const metrics = json(['eval', `${scratch}/pairs.json`, '--model', `${scratch}/pairs`]);
+  assert.equal(metrics.exact_match, 1);
+  assert.equal(metrics.rougeL, 1);
+  const made = json(['run', 'text2text-generation', '--model', `${scratch}/pairs`], 'Ulf and Ann');
+  assert.equal(made[0].generated_text, 'Ann with Ulf');
+});
+
 test('a failure is one sentence on stderr and status 1', () => {
   for (const args of [
     ['logits', '--model', path.join(scratch, 'nowhere'), '--ids', '1'],

@@ -8,6 +8,7 @@
 
 #include "core/base/random.h"
 #include "core/ops/ops.h"
+#include "core/ops/pointer.h"
 #include "core/ops/recurrent.h"
 #include "core/ops/relative.h"
 #include "core/tensor/quant.h"
@@ -512,6 +513,91 @@ TEST(Ops, AnEmptyBatchGivesAnEmptyResult) {
   const Tensor y = Linear(ctx, Noise({0, 3}, 1), Noise({4, 3}, 2), {});
   EXPECT_TRUE(ctx.ok());
   EXPECT_EQ(y.shape(), Shape({0, 4}));
+}
+
+TEST(OpGradients, TheMeanOverHeadsOfAnAttentionFlowsToQueriesAndKeys) {
+  AttentionSpec spec;
+  spec.heads = 4;
+  spec.kv_heads = 2;
+  spec.scale = 0.7f;
+  spec.key_mask = *Tensor::Zeros({2, 5}, DType::kU8);
+  auto* mask = static_cast<uint8_t*>(spec.key_mask.data());
+  for (const int seen : {0, 1, 3, 5, 6, 7, 8, 9}) mask[seen] = 1;
+  ExpectGradients(
+      [&](Context& c, const std::vector<Tensor>& in) {
+        return MeanAttention(c, in[0], in[1], spec);
+      },
+      {Noise({2, 3, 12}, 1), Noise({2, 5, 6}, 2)});
+}
+
+TEST(Ops, TheMeanAttentionIsThatOfTheProbabilitiesThatAttentionShows) {
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor q = Noise({2, 3, 12}, 1), k = Noise({2, 5, 12}, 2);
+  Tensor probabilities;
+  AttentionSpec spec;
+  spec.heads = spec.kv_heads = 3;
+  spec.scale = 0.5f;
+  spec.probabilities = &probabilities;
+  Attention(ctx, q, k, k, spec);
+  const Tensor mean = MeanAttention(ctx, q, k, spec);
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t i = 0; i < 15; ++i) {
+      float sum = 0;
+      for (int64_t h = 0; h < 3; ++h) sum += probabilities.f32()[(b * 3 + h) * 15 + i];
+      EXPECT_NEAR(mean.f32()[b * 15 + i], sum / 3, 1e-5);
+    }
+  }
+}
+
+TEST(OpGradients, AMixtureWithCopiesFlowsToItsThreeParts) {
+  // Two sources, one id twice in the first, ids 6 and 7 beyond the vocabulary of 6.
+  const Tensor ids = Ints({2, 4}, {1, 6, 1, 3, 7, 0, 2, 5}), owners = Ints({3}, {0, 1, 0});
+  const auto mixture = [&](Context& c, const std::vector<Tensor>& in) {
+    return CopyMixture(c, in[0], Activate(c, in[1], Activation::kSigmoid), Softmax(c, in[2]), ids,
+                       owners, 8);
+  };
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor y = mixture(ctx, {Noise({3, 6}, 1), Noise({3, 1}, 2), Noise({3, 4}, 3)});
+  ASSERT_TRUE(ctx.ok()) << ctx.status().message();
+  for (int64_t r = 0; r < 3; ++r) {
+    double sum = 0;
+    for (int64_t c = 0; c < 8; ++c) sum += std::exp(static_cast<double>(y.f32()[r * 8 + c]));
+    EXPECT_NEAR(sum, 1, 1e-5);
+    const int64_t lacking = owners.i32()[r] == 0 ? 7 : 6;
+    EXPECT_NEAR(y.f32()[r * 8 + lacking], std::log(kNoProbability), 1e-3);
+  }
+  ExpectGradients(mixture, {Noise({3, 6}, 1), Noise({3, 1}, 2), Noise({3, 4}, 3)}, 5e-3);
+}
+
+TEST(Ops, AMixtureRefusesIdsThatItsColumnsDoNotHold) {
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor gate = Noise({1, 1}, 1), attention = Noise({1, 2}, 2), logits = Noise({1, 4}, 3);
+  EXPECT_FALSE(CopyMixture(ctx, logits, gate, attention, Ints({1, 2}, {0, 5}), Ints({1}, {0}), 5));
+  ctx.Reset();
+  EXPECT_FALSE(CopyMixture(ctx, logits, gate, attention, Ints({1, 2}, {0, 4}), Ints({1}, {1}), 5));
+  ctx.Reset();
+  EXPECT_FALSE(CopyMixture(ctx, logits, gate, attention, Ints({1, 2}, {0, 4}), Ints({1}, {0}), 3));
+  ctx.Reset();
+  EXPECT_TRUE(CopyMixture(ctx, logits, gate, attention, Ints({1, 2}, {0, 4}), Ints({1}, {0}), 5));
+}
+
+TEST(OpGradients, TheCoverageLossIsOfWhatIsLookedAtAgain) {
+  // One source of 3 places, 3 tokens; the second row's last token does not count.
+  const std::vector<float> attention = {0.7f, 0.2f, 0.1f, 0.3f, 0.5f, 0.2f, 0.4f, 0.1f, 0.5f,
+                                        0.1f, 0.8f, 0.1f, 0.6f, 0.1f, 0.3f, 0.2f, 0.2f, 0.6f};
+  const Tensor targets = Ints({2, 3}, {4, 4, 4, 4, 4, kIgnoreTarget});
+  Arena arena;
+  Context ctx(&arena);
+  const Tensor a = *Tensor::FromFloats({2, 3, 3}, attention);
+  // min(a, c): 0.3 + 0.2 + 0.1, then 0.4 + 0.1 + 0.3; 0.1 + 0.1 + 0.1.
+  EXPECT_NEAR(*CoverageLoss(ctx, a, targets).f32(), (0.6 + 0.8 + 0.3) / 5, 1e-6);
+  ExpectGradients(
+      [&](Context& c, const std::vector<Tensor>& in) { return CoverageLoss(c, in[0], targets); },
+      {a});
 }
 
 }  // namespace

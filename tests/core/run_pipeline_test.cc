@@ -339,5 +339,49 @@ TEST(Pipeline, AnEmptyListGivesAnEmptyList) {
   EXPECT_EQ((*p->Run(Json::Array({}), Json::Object({}))).Dump(), "[]");
 }
 
+TEST(Pipeline, APointerGeneratorSpellsTheWordsOfItsSourceThatItDoesNotKnow) {
+  const Json config = *Json::Parse(
+      R"({"model_type": "bart", "architectures": ["BartForPointerGeneration"], "vocab_size": 3, "d_model": 8,
+          "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+          "encoder_ffn_dim": 8, "decoder_ffn_dim": 8, "max_position_embeddings": 16, "unk_token_id": 0,
+          "eos_token_id": 2, "pad_token_id": 2, "decoder_start_token_id": 2, "forced_eos_token_id": null})");
+  const std::unique_ptr<Model> model = *CreateModel(config);
+  ASSERT_TRUE(model->parameters().Initialize(5, 0.7f).ok());
+  // So that it always copies.
+  model->parameters().Find("pointer_generator.w_x.bias")->tensor->f32()[0] = -100;
+  const std::string folder = testing::TempDir() + "sotto-pointer";
+  ASSERT_TRUE(MakeFolder(folder).ok());
+  ASSERT_TRUE(WriteFile(folder + "/config.json", config.Dump()).ok());
+  ASSERT_TRUE(WriteFile(folder + "/tokenizer.json",
+                        R"({"pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel",
+                            "unk_token": "?", "vocab": {"?": 0, "met": 1, "</s>": 2}}})")
+                  .ok());
+  ASSERT_TRUE(WriteSafetensorsFile(folder + "/model.safetensors",
+                                   *ExportWeights(*model, SaveFormat::kF32), {})
+                  .ok());
+  const auto pipeline = Pipeline::Load("text2text-generation", *OpenModelFolder(folder), {});
+  ASSERT_TRUE(pipeline.ok()) << pipeline.status().message();
+  for (
+      const char* options :
+      {R"({"max_new_tokens": 6, "output_logprobs": true})",
+       R"({"max_new_tokens": 6, "num_beams": 3, "output_logprobs": true})",
+       R"({"max_new_tokens": 6, "do_sample": true, "top_k": 0, "seed": 3, "output_logprobs": true})"}) {
+    const auto out = (*pipeline)->Run(Json::String("Zoe met Bo"), *Json::Parse(options));
+    ASSERT_TRUE(out.ok()) << out.status().message();
+    const Json& made = out->items()[0];
+    std::string spelled;
+    std::set<std::string> words;
+    for (const Json& token : made["tokens"].items()) {
+      words.insert(token["token_str"].as_string());
+      spelled += (spelled.empty() ? "" : " ") + token["token_str"].as_string();
+    }
+    EXPECT_EQ(made["tokens"].items().size(), 6u);
+    EXPECT_EQ(made["generated_text"].as_string(), spelled);
+    for (const std::string& word : words)
+      EXPECT_TRUE(word == "Zoe" || word == "met" || word == "Bo") << word;
+    EXPECT_TRUE(words.count("Zoe") + words.count("Bo") > 0) << spelled;
+  }
+}
+
 }  // namespace
 }  // namespace sotto

@@ -416,5 +416,24 @@ TEST(TextOffsets, IllFormedPartsAreOneUnitEach) {
             (std::vector<uint32_t>{0, 1, 2, 3}));
 }
 
+TEST(NumberUnknownWords, GivesEachWordOfTheSourceOneIdThatTheTargetUses) {
+  const Result<Tokenizer> tokenizer = Tokenizer::FromJson(
+      R"({"pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "unk_token": "?",
+          "vocab": {"?": 0, "met": 1}}})");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  const std::string source = "Zo\xC3\xAB met Bo met Zo\xC3\xAB", target = "Bo Al Zo\xC3\xAB met";
+  Encoding a = *tokenizer->Encode(source), b = *tokenizer->Encode(target);
+  std::vector<std::string> words;
+  NumberUnknownWords(source, 0, 50, true, words, a);
+  NumberUnknownWords(target, 0, 50, false, words, b);
+  EXPECT_EQ(words, (std::vector<std::string>{"Zo\xC3\xAB", "Bo"}));
+  EXPECT_EQ(a.ids, (std::vector<int32_t>{50, 1, 51, 1, 50}));
+  EXPECT_EQ(b.ids, (std::vector<int32_t>{51, 0, 50, 1}));
+  StreamDecoder decoder(*tokenizer);
+  EXPECT_EQ(decoder.PushToken("Zo\xC3\xAB") + decoder.Push(1) + decoder.PushToken("Bo") +
+                decoder.Finish(),
+            "Zo\xC3\xAB met Bo");
+}
+
 }  // namespace
 }  // namespace sotto

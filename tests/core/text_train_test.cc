@@ -113,5 +113,21 @@ TEST(TextTrain, TokensMayBeKeptShort) {
   }
 }
 
+TEST(TextTrain, AVocabularyOfWholeWordsHasTheMostFrequentOnes) {
+  TrainWordPieceOptions options;
+  options.vocab_size = 8;
+  options.min_frequency = 2;
+  WordCounts words = WordCounts::ForWordPiece(options);
+  words.Add("The cat, the dog, the cow: a cat, a dog. Once");
+  const Result<std::string> json = TrainWordLevel(words, options);
+  ASSERT_TRUE(json.ok()) << json.status().message();
+  const Result<Tokenizer> tokenizer = Tokenizer::FromJson(*json);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  const Result<Encoding> e = tokenizer->Encode("the a , Cow");
+  EXPECT_EQ(e->ids,
+            (std::vector<int32_t>{2, 6, 7, 5, 1, 3}));  // after five special tokens: , the a
+  EXPECT_EQ(tokenizer->Decode(e->ids), "the a,");
+}
+
 }  // namespace
 }  // namespace sotto

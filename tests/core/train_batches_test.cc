@@ -268,5 +268,81 @@ TEST(SplitSentences, CutsAtStopsAndLineBreaksOnly) {
   EXPECT_TRUE(SplitSentences("  \n ").empty());
 }
 
+// Pairs of the given lengths; source d's tokens are 5 + d, its target's 55 + d and the end.
+TokenizedDocuments Pairs(const std::vector<std::pair<int, int>>& lengths) {
+  TokenizedDocuments pairs;
+  for (size_t d = 0; d < lengths.size(); ++d) {
+    const auto [source, target] = lengths[d];
+    pairs.ids.insert(pairs.ids.end(), static_cast<size_t>(source), static_cast<int32_t>(5 + d));
+    pairs.begins.push_back(static_cast<int64_t>(pairs.ids.size()));
+    pairs.target_ids.insert(pairs.target_ids.end(), static_cast<size_t>(target),
+                            static_cast<int32_t>(55 + d));
+    pairs.target_ids.push_back(kSep);
+    pairs.target_begins.push_back(static_cast<int64_t>(pairs.target_ids.size()));
+    pairs.labels.push_back(-1);
+    pairs.sources.push_back(0);
+  }
+  return pairs;
+}
+
+SpecialIds PairSpecial() {
+  SpecialIds special;
+  special.pad = kPad, special.start = kCls, special.end = kSep;
+  return special;
+}
+
+TEST(BucketPairs, TheDecoderIsFedTheTargetOneToTheRightAndPaddingIsNoTarget) {
+  auto source = BucketPairs(Pairs({{3, 1}, {2, 3}}), PairSpecial(), Options(2, 16));
+  ASSERT_TRUE(source.ok()) << source.status().message();
+  const auto batch = (*source)->Get(-1, 0);
+  ASSERT_TRUE(batch.ok());
+  constexpr int32_t kNone = -100, P = kPad;
+  EXPECT_EQ(Values(batch->input.ids),
+            (std::vector<int32_t>{5, 5, 5, P, P, P, P, P, 6, 6, P, P, P, P, P, P}));
+  EXPECT_EQ(Values(batch->input.decoder_ids),
+            (std::vector<int32_t>{kCls, 55, P, P, P, P, P, P, kCls, 56, 56, 56, P, P, P, P}));
+  EXPECT_EQ(Values(batch->targets),
+            (std::vector<int32_t>{55, kSep, kNone, kNone, kNone, kNone, kNone, kNone, 56, 56, 56,
+                                  kSep, kNone, kNone, kNone, kNone}));
+  const auto* mask = static_cast<const uint8_t*>(batch->input.attention_mask.data());
+  EXPECT_EQ((std::vector<uint8_t>(mask, mask + 16)),
+            (std::vector<uint8_t>{1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(batch->target_count, 6);
+  EXPECT_EQ(batch->tokens, 11);
+}
+
+TEST(BucketPairs, LikeLengthsMeetAndEachPairComesOnceAnEpoch) {
+  std::vector<std::pair<int, int>> lengths;
+  for (int i = 0; i < 40; ++i) lengths.emplace_back(1 + i * 7 % 40, 1 + i * 7 % 40);
+  auto source = BucketPairs(Pairs(lengths), PairSpecial(), Options(4, 64));
+  ASSERT_TRUE(source.ok());
+  std::multiset<int32_t> first, second;
+  int64_t width = 0;
+  for (int64_t i = 0; i < (*source)->batches(); ++i) {
+    const auto batch = (*source)->Get(0, i), next = (*source)->Get(1, i);
+    width += batch->input.ids.dim(1);
+    for (int64_t r = 0; r < 4; ++r) {
+      first.insert(batch->input.ids.i32()[r * batch->input.ids.dim(1)]);
+      second.insert(next->input.ids.i32()[r * next->input.ids.dim(1)]);
+    }
+  }
+  EXPECT_EQ(first.size(), 40u);
+  EXPECT_EQ(std::set<int32_t>(first.begin(), first.end()).size(), 40u);
+  EXPECT_EQ(first, second);
+  EXPECT_LT(width, 10 * 28);  // 40 in each batch if lengths met at random
+  EXPECT_FALSE(BucketPairs(Pairs({}), PairSpecial(), Options(4, 64)).ok());
+}
+
+TEST(SpecialIds, AConfigThatNamesNoEndOrStartIsRefused) {
+  EXPECT_FALSE(SpecialIdsOf(*Json::Parse(R"({"eos_token_id": 2})")).ok());
+  EXPECT_FALSE(SpecialIdsOf(*Json::Parse(R"({"decoder_start_token_id": 2})")).ok());
+  const auto ids = SpecialIdsOf(
+      *Json::Parse(R"({"eos_token_id": [7, 8], "bos_token_id": 3, "pad_token_id": 1})"));
+  ASSERT_TRUE(ids.ok());
+  EXPECT_EQ(ids->end, 7);
+  EXPECT_EQ(ids->start, 3);
+  EXPECT_EQ(ids->pad, 1);
+}
+
 }  // namespace
 }  // namespace sotto

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -164,6 +165,47 @@ TEST(Corpus, SplitsByTheTextAloneInTheAskedShares) {
   for (const Document& d : a.part(DataSplit::kTest).documents) of_a.push_back(d.text);
   for (const Document& d : b.part(DataSplit::kTest).documents) of_b.insert(of_b.begin(), d.text);
   EXPECT_EQ(of_a, of_b);
+}
+
+TEST(ReadDocuments, PairsATextWithEachOfItsTargets) {
+  SourceSpec spec;
+  spec.format = DataFormat::kJsonl;
+  spec.text_template = "say: {en}";
+  spec.target = "de";
+  const auto documents = ReadDocuments(
+      "{\"en\": \"cat\", \"de\": \"Katze\"}\n{\"en\": \"hi\", \"de\": [\"hallo\", \"servus\"]}\n",
+      spec, {});
+  ASSERT_TRUE(documents.ok()) << documents.status().message();
+  ASSERT_EQ(documents->size(), 3u);
+  EXPECT_EQ((*documents)[0].text, "say: cat");
+  EXPECT_EQ((*documents)[0].target, "Katze");
+  EXPECT_EQ((*documents)[2].text, "say: hi");
+  EXPECT_EQ((*documents)[2].target, "servus");
+  spec.target = "fr";
+  const auto missing = ReadDocuments("{\"en\": \"cat\"}\n", spec, {});
+  ASSERT_FALSE(missing.ok());
+  EXPECT_NE(missing.status().message().find("'fr'"), std::string::npos);
+  EXPECT_NE(missing.status().message().find("line 1"), std::string::npos);
+}
+
+TEST(Corpus, ATextKeepsItsTargetsTogetherAndNoHeldOutTextTrains) {
+  Corpus corpus({}, 0.5, 0);
+  std::vector<Document> documents;
+  for (int i = 0; i < 200; ++i) {
+    for (const char* target : {"a", "b", "a", ""})
+      documents.push_back({StrCat("text ", i), -1, std::string(target)});
+  }
+  corpus.Add({{"text 7", -1, "other"}}, 0, DataSplit::kTest);
+  const Corpus::Counts counts = corpus.Add(std::move(documents), 1, std::nullopt);
+  EXPECT_EQ(counts.unclean, 200);        // without a target
+  EXPECT_EQ(counts.duplicate, 199 + 3);  // the same pair again, and all of the held-out text
+  std::set<std::string> train, validation;
+  for (const Document& d : corpus.part(DataSplit::kTrain).documents) train.insert(d.text);
+  for (const Document& d : corpus.part(DataSplit::kValidation).documents) validation.insert(d.text);
+  EXPECT_EQ(train.size() + validation.size(), 199u);
+  EXPECT_GT(validation.size(), 60u);
+  for (const std::string& text : train) EXPECT_EQ(validation.count(text), 0u) << text;
+  EXPECT_EQ(counts.kept[0] + counts.kept[1], 2 * 199);
 }
 
 }  // namespace

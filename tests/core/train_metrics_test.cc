@@ -73,5 +73,17 @@ TEST(EvalReport, PerplexityIsTheExponentialOfTheLoss) {
   EXPECT_FALSE(EvalReport::HigherIsBetter("perplexity"));
 }
 
+TEST(Rouge, CountsSharedWordsPairsAndTheLongestCommonSubsequence) {
+  // Of 6 and 5 words 4 are shared, one pair of 5 and 4 ("the cat"), and in order "the cat" + "mat".
+  const Rouge rouge = RougeOf("The cat, on a the mat!", "the cat the big mat");
+  EXPECT_NEAR(rouge.rouge1, 2 * (4.0 / 6) * (4.0 / 5) / (4.0 / 6 + 4.0 / 5), 1e-12);
+  EXPECT_NEAR(rouge.rouge2, 2 * (1.0 / 5) * (1.0 / 4) / (1.0 / 5 + 1.0 / 4), 1e-12);
+  EXPECT_NEAR(rouge.rouge_l, 2 * (4.0 / 6) * (4.0 / 5) / (4.0 / 6 + 4.0 / 5), 1e-12);
+  EXPECT_NEAR(RougeOf("a b c", "c b a").rouge_l, 1.0 / 3, 1e-12);
+  EXPECT_EQ(RougeOf("sch\xC3\xB6n", "Sch\xC3\xB6n.").rouge1, 1);
+  EXPECT_EQ(RougeOf("", "a").rouge1, 0);
+  EXPECT_EQ(RougeOf("", "").rouge_l, 0);
+}
+
 }  // namespace
 }  // namespace sotto

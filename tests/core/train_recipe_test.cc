@@ -88,6 +88,22 @@ TEST(ParseRecipe, RefusesValuesThatMakeNoSense) {
   EXPECT_FALSE(Parse("[]").ok());
 }
 
+TEST(ParseRecipe, SequenceToSequenceNeedsRecordsWithATarget) {
+  const auto with = [](const std::string& source) {
+    return Parse(StrCat(R"({"task": "seq2seq-lm", "data": [{"path": "a", )", source,
+                        R"(}], "training": {"max_steps": 1, "max_tokens": 40}})"));
+  };
+  const auto recipe = with(R"("format": "jsonl", "field": "en", "target": "de")");
+  ASSERT_TRUE(recipe.ok()) << recipe.status().message();
+  EXPECT_EQ(recipe->data[0].target, "de");
+  EXPECT_EQ(recipe->max_target_tokens, 40);
+  EXPECT_NE(with(R"("format": "jsonl")").status().message().find("'target'"), std::string::npos);
+  EXPECT_FALSE(with(R"("format": "lines", "target": "de")").ok());
+  const auto other = Parse(
+      R"({"task": "causal-lm", "data": [{"path": "a", "format": "tsv", "target": "b"}], "training": {"max_steps": 1}})");
+  EXPECT_NE(other.status().message().find("seq2seq-lm"), std::string::npos);
+}
+
 TEST(ParseRecipe, ReadsTheRecipesThatShip) {
   for (const char* path :
        {"/models/sotto-write/recipe.json", "/models/sotto-sentiment/recipe-pretrain.json",

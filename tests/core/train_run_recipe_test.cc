@@ -157,6 +157,117 @@ TEST_F(RunRecipe, TrainsSentencePairs) {
       "BertForPreTraining");
 }
 
+TEST_F(RunRecipe, RobertaIsPreTrainedWithMasksThatChange) {
+  const std::string recipe = Recipe("roberta", R"({"task": "masked-lm",
+      "data": [{"path": "@/texts.txt", "format": "lines"}], "split": {"validation": 0.1, "test": 0.1},
+      "tokenizer": {"type": "bpe", "vocab_size": 300},
+      "model": {"model_type": "roberta", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                "intermediate_size": 64, "max_position_embeddings": 34, "type_vocab_size": 1},
+      "training": {"max_tokens": 32, "batch_size": 8, "max_steps": 80, "optimizer": {"lr": 0.005},
+                   "masking": {"type": "dynamic"}}})");
+  const Status status = TrainCommand(recipe, folder_ + "/a", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const Json config = *Json::Parse(*ReadFile(folder_ + "/a/config.json"));
+  EXPECT_EQ(config["architectures"].items()[0].as_string(), "RobertaForMaskedLM");
+  EXPECT_EQ(config["pad_token_id"].as_int(), 1);
+  const auto result = EvalCommand(recipe, folder_ + "/a", {}, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_LT(result->metrics["perplexity"].as_number(), 50);  // of 300 at the beginning
+}
+
+TEST_F(RunRecipe, AnEncoderDecoderLearnsToTurnTextsIntoTexts) {
+  // The colour and the number change places and languages.
+  const char* colours[][2] = {{"red", "rot"}, {"green", "gr\u00fcn"}, {"blue", "blau"}};
+  const char* numbers[][2] = {{"one", "eins"}, {"two", "zwei"}, {"four", "vier"}, {"nine", "neun"}};
+  std::string pairs;
+  for (int i = 0; i < 144; ++i) {
+    const auto& [a, b] = colours[i % 3];
+    const auto& [c, d] = numbers[i / 3 % 4];
+    const auto& [e, f] = numbers[i / 12 % 4];
+    pairs += StrCat(R"({"en": ")", a, " ", c, " ", e, R"(", "de": ")", f, " ", d, " ", b, "\"}\n");
+  }
+  ASSERT_TRUE(WriteFile(folder_ + "/pairs.jsonl", pairs).ok());
+  const std::string recipe = Recipe("bart", R"({"task": "seq2seq-lm",
+      "data": [{"path": "@/pairs.jsonl", "format": "jsonl", "field": "en", "target": "de"}],
+      "clean": {"deduplicate": false}, "split": {"validation": 0.1, "test": 0.25},
+      "tokenizer": {"type": "bpe", "vocab_size": 300},
+      "model": {"model_type": "bart", "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
+                "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 64,
+                "decoder_ffn_dim": 64, "max_position_embeddings": 32, "init_std": 0.1},
+      "training": {"max_tokens": 32, "max_target_tokens": 24, "batch_size": 12, "epochs": 25, "label_smoothing": 0.05,
+                   "keep_best": true, "early_stopping": {"metric": "exact_match"}, "eval_every": 20,
+                   "optimizer": {"lr": 0.01}, "schedule": {"type": "linear", "warmup": 0.1}}})");
+  const std::string out = folder_ + "/a";
+  Status status = TrainCommand(recipe, out, nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_NE(ReadFile(out + "/curve.jsonl")->find("validation_exact_match"), std::string::npos);
+  const Json config = *Json::Parse(*ReadFile(out + "/config.json")),
+             generation = *Json::Parse(*ReadFile(out + "/generation_config.json"));
+  EXPECT_EQ(config["architectures"].items()[0].as_string(), "BartForConditionalGeneration");
+  EXPECT_EQ(generation["decoder_start_token_id"].as_int(), 2);
+  EXPECT_EQ(generation["eos_token_id"].as_int(), 2);
+  const auto result = EvalCommand(recipe, out, {}, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_GT(result->metrics["exact_match"].as_number(), 0.9) << result->table;
+  EXPECT_GT(result->metrics["token_accuracy"].as_number(), 0.95);
+
+  // Fine-tuning begins where that ended.
+  const std::string tune = Recipe("bart-tuned", R"({"task": "seq2seq-lm",
+      "data": [{"path": "@/pairs.jsonl", "format": "jsonl", "field": "en", "target": "de"}],
+      "clean": {"deduplicate": false}, "split": {"validation": 0.1, "test": 0.25}, "init_from": "@/a",
+      "training": {"max_tokens": 32, "max_target_tokens": 24, "max_steps": 1, "optimizer": {"lr": 1e-6}}})");
+  status = TrainCommand(tune, folder_ + "/tuned", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_GT(EvalCommand(tune, folder_ + "/tuned", {}, nullptr)->metrics["exact_match"].as_number(),
+            0.9);
+}
+
+TEST_F(RunRecipe, APointerGeneratorLearnsToCopyWordsThatItHasNeverSeen) {
+  // Every name comes once in all the data, so that none is in the vocabulary.
+  const auto name = [](int number) {
+    std::string word;
+    for (; number > 0; number /= 20) word += "bcdfghjklmnpqrstvwxz"[number % 20];
+    return word;
+  };
+  std::string pairs;
+  for (int i = 0; i < 400; ++i) {
+    const std::string a = name(1000 + 3 * i), b = name(5000 + 7 * i);
+    const char* verb = i % 2 == 0 ? "calls" : "meets";
+    pairs += StrCat(i % 3 == 0 ? "today " : "", a, " ", verb, " ", b, "\t", b, " ",
+                    i % 2 == 0 ? "called" : "met", " by ", a, "\n");
+  }
+  ASSERT_TRUE(WriteFile(folder_ + "/pairs.tsv", pairs).ok());
+  const std::string recipe = Recipe("pointer", R"({"task": "seq2seq-lm",
+      "data": [{"path": "@/pairs.tsv", "format": "tsv", "columns": ["active", "passive"], "field": "active",
+                "target": "passive"}],
+      "split": {"validation": 0.1, "test": 0.25},
+      "tokenizer": {"type": "wordlevel", "vocab_size": 100, "min_frequency": 3},
+      "model": {"model_type": "bart", "architectures": ["BartForPointerGeneration"], "d_model": 32,
+                "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+                "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 16, "init_std": 0.1},
+      "training": {"max_tokens": 16, "batch_size": 16, "epochs": 12,
+                   "optimizer": {"lr": 0.01}, "schedule": {"type": "linear", "warmup": 0.1}}})");
+  const std::string out = folder_ + "/a";
+  const Status status = TrainCommand(recipe, out, nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const Json config = *Json::Parse(*ReadFile(out + "/config.json"));
+  EXPECT_EQ(config["unk_token_id"].as_int(), 1);
+  EXPECT_LT(config["vocab_size"].as_int(), 20);
+  const auto result = EvalCommand(recipe, out, {}, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_GT(result->metrics["exact_match"].as_number(), 0.95) << result->table;
+}
+
+TEST_F(RunRecipe, AClassThatDoesNotFitTheTaskIsRefused) {
+  const std::string recipe = Recipe("misfit", R"({"task": "seq2seq-lm",
+      "data": [{"path": "@/classes.tsv", "format": "tsv", "target": "label"}],
+      "tokenizer": {"type": "bpe", "vocab_size": 300},
+      "model": {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "training": {"max_steps": 1}})");
+  const Status status = TrainCommand(recipe, folder_ + "/a", nullptr, progress_);
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("GPT2LMHeadModel"), std::string::npos) << status.message();
+}
+
 TEST_F(RunRecipe, RecurrentLanguageModelsLearn) {
   for (
       const std::string model :

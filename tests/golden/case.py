@@ -1,12 +1,12 @@
 """One tiny model of tests/golden/models: how it is built, what it is, and how its checkpoint is stored."""
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 
 @dataclass(frozen=True)
 class Case:
-  model: str  # the class in transformers
+  model: Union[str, type]  # the class, or its name in transformers
   config: str
   settings: dict = field(default_factory=dict)  # of the config
   kind: str = "encoder"  # "encoder", "decoder" or "encoder-decoder"
@@ -21,6 +21,7 @@ class Case:
   single: int = 24  # and of the one without a mask
   decoder_lengths: tuple = (5, 7, 3)  # of what an encoder-decoder's decoder is fed beside them
   decoder_single: int = 11
+  unknown_words: int = 0  # that sources hold, as ids after the vocabulary's, for a model that copies
   own_source: bool = False  # an encoder-decoder whose decoder is fed its own source
   save: Optional[Callable] = None  # (model, folder): instead of save_pretrained
   adjust: Optional[Callable[[Path, dict], None]] = None  # (folder, config): makes an older checkpoint of what was saved

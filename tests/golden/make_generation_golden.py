@@ -13,7 +13,7 @@ import torch
 import transformers
 
 FOLDER = golden.HERE / "generation"
-MODELS = ("gpt2", "llama", "phi3", "bart", "t5")
+MODELS = ("gpt2", "llama", "phi3", "bart", "bart-pointer-generation", "t5")
 NOISE = 2e-3
 DRAWS = 3
 
@@ -124,7 +124,7 @@ def make(name):
   encodes = golden.CASES[name].kind == "encoder-decoder"
 
   def prompt(g, low=5, high=13):
-    return torch.randint(1, golden.VOCAB, (int(torch.randint(low, high, (), generator=g)),), generator=g).tolist()
+    return torch.randint(1, golden.VOCAB + golden.CASES[name].unknown_words, (int(torch.randint(low, high, (), generator=g)),), generator=g).tolist()
 
   source = lambda g: {"input_ids": prompt(g)}
   begins = {"decoder_start_token_id": 2} if encodes else {}

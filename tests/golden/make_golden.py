@@ -168,6 +168,10 @@ def clean_config(folder):
   return path, config
 
 
+def class_of(case):
+  return case.model if isinstance(case.model, type) else getattr(transformers, case.model)
+
+
 def store_model(case, model, folder):
   """Saves as save_pretrained does, in the variations that files on the Hub show."""
   if folder.exists():
@@ -185,7 +189,7 @@ def store_model(case, model, folder):
 
 
 def load_model(name, folder=None):
-  cls = getattr(transformers, CASES[name].model)
+  cls = class_of(CASES[name])
   model, info = cls.from_pretrained(folder or MODELS / name, attn_implementation="eager", dtype=torch.float32,
                                     output_loading_info=True)
   missing = [k for k in info["missing_keys"] if k != "lm_head.weight"]
@@ -318,11 +322,11 @@ def make_encoder_decoder_outputs(name, model, seed):
   case, config, golden = CASES[name], model.config, {}
 
   def decoder_inputs(lengths, side):
-    ids, mask = padded(lengths, side, g, pad=config.pad_token_id)
+    ids, mask = padded(lengths, side, g, high=VOCAB + case.unknown_words, pad=config.pad_token_id)
     return dict(decoder_input_ids=ids, decoder_attention_mask=mask)
 
   for side in case.sides:
-    ids, mask = padded(case.lengths, side, g, pad=config.pad_token_id)
+    ids, mask = padded(case.lengths, side, g, high=VOCAB + case.unknown_words, pad=config.pad_token_id)
     if case.own_source:
       inputs = dict(input_ids=with_ends(ids, mask, config.eos_token_id), attention_mask=mask)
     else:
@@ -332,7 +336,7 @@ def make_encoder_decoder_outputs(name, model, seed):
     if not case.own_source:
       found = {k: blank_padding(k, v, mask_for(k, inputs)) for k, v in found.items()}
     golden.update({f"{side}.{k}": v for k, v in (inputs | found).items()})
-  ids = torch.randint(1, VOCAB, (1, case.single), generator=g)
+  ids = torch.randint(1, VOCAB + case.unknown_words, (1, case.single), generator=g)
   if case.own_source:
     inputs = dict(input_ids=with_ends(ids, torch.ones_like(ids), config.eos_token_id))
   else:
@@ -422,7 +426,7 @@ def make_generated(model, golden, steps=16, cached=True):
 def make_model(name):
   case, seed = CASES[name], seed_of(name)
   config = getattr(transformers, case.config)(**case.settings)
-  model = randomize(getattr(transformers, case.model)(config), seed)
+  model = randomize(class_of(case)(config), seed)
   folder = MODELS / name
   store_model(case, model, folder)
   loaded = load_model(name)
@@ -443,7 +447,7 @@ def make_models():
 
 # --- Gradients --------------------------------------------------------------------------------------
 
-TRAINED = ("bert-masked-lm", "gpt2", "llama")  # which the ten optimizer steps start from
+TRAINED = ("bert-masked-lm", "gpt2", "llama", "bart")  # which the ten optimizer steps start from
 
 
 def training_batch(name, g, lengths=(11, 7, 4), words=VOCAB):
@@ -452,8 +456,11 @@ def training_batch(name, g, lengths=(11, 7, 4), words=VOCAB):
     settings = CASES[name].settings
     pad, start = settings["pad_token_id"], settings["decoder_start_token_id"]
     low = pad + 1  # for a real token with that id the reference holds back the embedding's gradient
-    ids, mask = padded(lengths, "right", g, low=low, high=words, pad=pad)
+    unknown = CASES[name].unknown_words
+    ids, mask = padded(lengths, "right", g, low=low, high=words + unknown, pad=pad)
     labels, real = padded(CASES[name].decoder_lengths, "right", g, low=low, high=words, pad=pad)
+    if unknown:  # every other label is copied
+      labels[:, ::2] = torch.where(real == 1, ids[:, :labels.shape[1]], labels)[:, ::2]
     fed = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], 1)
     return dict(input_ids=ids, attention_mask=mask, decoder_input_ids=fed, labels=labels.masked_fill(real == 0, IGNORED))
   ids, mask = padded(lengths, "right", g, high=words)
@@ -573,7 +580,7 @@ def final_checksums(model, wide, max_rate):
   """
   found = {}
   for (name, p), q in zip(model.named_parameters(), wide.parameters()):
-    if name.endswith("key.bias") or name.endswith("c_attn.bias"):
+    if name.endswith(("key.bias", "k_proj.bias", "c_attn.bias")):
       continue
     difference = (p.double() - q).abs()
     assert difference.mean() < 0.02 * max_rate, (name, difference.max())
@@ -609,26 +616,30 @@ def accumulated(name, model, batches, by_token):
 
 
 def make_training():
+  for name in TRAINED:
+    make_training_of(name)
+
+
+def make_training_of(name):
   folder = HERE / "training"
   folder.mkdir(exist_ok=True)
-  for index, name in enumerate(TRAINED):
-    g = generator(400 + index)
-    lengths = [(11, 7, 4), (5, 11, 9), (11, 11, 11), (3, 2, 11), (8, 11, 6)]
-    batches = [training_batch(name, g, lengths[i % len(lengths)], words=21) for i in range(STEPS)]
-    save_file(golden_tensors({k: torch.stack([b[k] for b in batches]) for k in batches[0]}), folder / f"{name}.safetensors")
-    model = load_model(name)
-    micro = batches[:MICRO_BATCHES]
-    result = {
-        "model": f"models/{name}",
-        "adamw": train_checked(name, batches, ADAMW, [warmup_then_cosine(i) for i in range(STEPS)]),
-        "sgd": train_checked(name, batches, SGD, [3e-3] * STEPS),
-        "label_smoothing": {"smoothing": 0.1, "loss_of_batch_0": loss_of(name, model, batches[0], smoothing=0.1).item()},
-        "accumulation": {"batches": MICRO_BATCHES, "over_all_labels": accumulated(name, model, micro, True),
-                         "mean_of_means": accumulated(name, model, micro, False)},
-    }
-    write_json(folder / f"{name}.json", result)
-    for kind in ("adamw", "sgd"):
-      print(f"training/{name} {kind}:", *(f"{x:.4f}" for x in result[kind]["losses"]))
+  g = generator(400 + TRAINED.index(name))
+  lengths = [(11, 7, 4), (5, 11, 9), (11, 11, 11), (3, 2, 11), (8, 11, 6)]
+  batches = [training_batch(name, g, lengths[i % len(lengths)], words=21) for i in range(STEPS)]
+  save_file(golden_tensors({k: torch.stack([b[k] for b in batches]) for k in batches[0]}), folder / f"{name}.safetensors")
+  model = load_model(name)
+  micro = batches[:MICRO_BATCHES]
+  result = {
+      "model": f"models/{name}",
+      "adamw": train_checked(name, batches, ADAMW, [warmup_then_cosine(i) for i in range(STEPS)]),
+      "sgd": train_checked(name, batches, SGD, [3e-3] * STEPS),
+      "label_smoothing": {"smoothing": 0.1, "loss_of_batch_0": loss_of(name, model, batches[0], smoothing=0.1).item()},
+      "accumulation": {"batches": MICRO_BATCHES, "over_all_labels": accumulated(name, model, micro, True),
+                       "mean_of_means": accumulated(name, model, micro, False)},
+  }
+  write_json(folder / f"{name}.json", result)
+  for kind in ("adamw", "sgd"):
+    print(f"training/{name} {kind}:", *(f"{x:.4f}" for x in result[kind]["losses"]))
 
 
 # --- Sampling ---------------------------------------------------------------------------------------
@@ -1025,11 +1036,14 @@ def main(arguments):
   torch.use_deterministic_algorithms(True)
   transformers.logging.set_verbosity_error()
   transformers.logging.disable_progress_bar()
-  unknown = [a for a in arguments if a not in SECTIONS and a not in CASES]
+  unknown = [a for a in arguments if a not in SECTIONS and a not in CASES and a.removeprefix("training/") not in TRAINED]
   if unknown:
     sys.exit(f"unknown section or model {unknown[0]}; there are: {', '.join([*SECTIONS, *CASES])}")
   for name in arguments or SECTIONS:
-    SECTIONS[name]() if name in SECTIONS else make_model(name)
+    if name.startswith("training/"):
+      make_training_of(name.removeprefix("training/"))
+    else:
+      SECTIONS[name]() if name in SECTIONS else make_model(name)
   for path in HERE.rglob("*.safetensors"):
     path.chmod(0o644)
 

@@ -2,6 +2,7 @@
 import copy
 
 from case import Case, labels
+from pointer_generator import BartForPointerGeneration
 
 BART = dict(vocab_size=97, d_model=24, encoder_layers=2, decoder_layers=2, encoder_attention_heads=3, decoder_attention_heads=4,
             encoder_ffn_dim=21, decoder_ffn_dim=23, max_position_embeddings=26, activation_function="gelu", dropout=0.0,
@@ -27,6 +28,9 @@ CASES = {
     "bart-sequence-classification": seq2seq("BartForSequenceClassification", "BartConfig",
                                             dict(BART, encoder_layers=1, decoder_layers=1, **labels("a", "b", "c")),
                                             own_source=True),
+    "bart-pointer-generation": seq2seq(BartForPointerGeneration, "BartConfig",
+                                       dict(BART, encoder_layers=1, decoder_layers=2, scale_embedding=True, unk_token_id=3),
+                                       unknown_words=4, sides=("right",), gradients=True),
     "mbart": seq2seq("MBartForConditionalGeneration", "MBartConfig", dict(BART, scale_embedding=True), probed=True),
     "mbart-question-answering": seq2seq("MBartForQuestionAnswering", "MBartConfig",
                                         dict(BART, encoder_layers=1, decoder_layers=1), own_source=True),
