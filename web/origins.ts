@@ -1,5 +1,5 @@
-// Where models come from: a folder on the web, on the Hub, on disk, or in the user's hands. Says what is there and opens
-// it; verifies and keeps nothing.
+// Where models come from: a folder or a GGUF file on the web, on the Hub, on disk, or in the user's hands. Says what is
+// there and opens it; verifies and keeps nothing.
 import { sha256 } from '@noble/hashes/sha2.js';
 import { SottoError } from './error.ts';
 import { isNode } from './variants.ts';
@@ -9,7 +9,9 @@ import { isNode } from './variants.ts';
  * - a folder's address, as `URL`, or as text that begins with a scheme, `/`, `./` or `../` or ends with `/` (relative to
  *   the page); in Node also a path;
  * - `owner/name` on the Hugging Face Hub;
- * - the folder's files, as picked in an `<input type="file" multiple>` or dropped.
+ * - the folder's files, as picked in an `<input type="file" multiple>` (or `webkitdirectory`) or dropped;
+ * - a GGUF file, in each of these ways: its address, `owner/name/file.gguf`, or the file (of a model in several files,
+ *   the name of any of them, or all files).
  *
  * A folder may have a `manifest.json`, `{"files": [{"name", "bytes", "sha256"}]}`: then every file is verified, and a
  * download that broke is resumed.
@@ -24,38 +26,70 @@ export interface HubOptions {
   revision?: string;
 }
 
-/** A source that any thread can open: what `ModelSource` becomes before it crosses to the worker. */
-export type Location =
+/**
+ * A source that any thread can open: what `ModelSource` becomes before it crosses to the worker. With `gguf` the model is
+ * that file of the folder; without, the folder itself.
+ */
+export type Location = (
   | { kind: 'url'; base: string }
   | { kind: 'hub'; base: string; listing: string }
   | { kind: 'files'; files: readonly File[] }
-  | { kind: 'folder'; path: string };
+  | { kind: 'folder'; path: string }
+) & { gguf?: string };
 
-const hubName = /^[\w.-]+\/[\w.-]+$/;
+const hubName = /^([\w.-]+\/(?![\w.-]*\.gguf$)[\w.-]+)(?:\/([\w.-]+\.gguf))?$/;
+
+/** Of a model in several GGUF files the first, whichever was named. */
+const firstPart = (name: string) => name.replace(/-\d{5}-of-(\d{5}\.gguf)$/, '-00001-of-$1');
+/** What follows the last slash, where that is a GGUF file, and what is before. */
+function splitGguf(address: string): { base: string; gguf?: string } {
+  if (!address.endsWith('.gguf')) return { base: address };
+  const at = address.lastIndexOf('/') + 1;
+  return { base: address.slice(0, at) || './', gguf: firstPart(address.slice(at)) };
+}
+
+/** The GGUF file among files without a config.json. */
+function ggufAmong(files: readonly File[]): { gguf?: string } {
+  const names = files.map(({ name }) => name);
+  if (names.includes('config.json')) return {};
+  const [first, ...others] = new Set(names.filter((name) => name.endsWith('.gguf')).map(firstPart));
+  if (others.length > 0) {
+    throw new SottoError('invalid-argument', `These are several models: ${[first, ...others].join(', ')}. Give one.`);
+  }
+  return first === undefined ? {} : { gguf: first };
+}
 
 /** Reads a source; relative addresses are relative to `base`, that of the page. */
 export function locate(source: ModelSource, options: HubOptions, base: string | undefined): Location {
   if (typeof source !== 'string' && !(source instanceof URL)) {
     const files = [...source];
     if (files.length === 0) throw new SottoError('invalid-argument', 'No files were given.');
-    return { kind: 'files', files };
+    return { kind: 'files', files, ...ggufAmong(files) };
   }
   const text = String(source);
-  if (typeof source === 'string' && hubName.test(text) && !/^\.{1,2}\//.test(text)) {
+  const [, repository, gguf] = hubName.exec(text) ?? [];
+  if (typeof source === 'string' && repository !== undefined && !/^\.{1,2}\//.test(text)) {
     const hub = String(options.hub ?? 'https://huggingface.co').replace(/\/+$/, '');
     const revision = encodeURIComponent(options.revision ?? 'main');
     return {
       kind: 'hub',
-      base: `${hub}/${text}/resolve/${revision}/`,
-      listing: `${hub}/api/models/${text}/tree/${revision}`,
+      base: `${hub}/${repository}/resolve/${revision}/`,
+      listing: `${hub}/api/models/${repository}/tree/${revision}`,
+      ...(gguf === undefined ? {} : { gguf: firstPart(gguf) }),
     };
   }
   if (isNode && !/^(https?|data|blob):/i.test(text)) {
-    return { kind: 'folder', path: text.startsWith('file:') ? decodeURIComponent(new URL(text).pathname) : text };
+    const path = text.startsWith('file:') ? decodeURIComponent(new URL(text).pathname) : text;
+    const { base: folder, gguf } = splitGguf(path);
+    return { kind: 'folder', path: folder, ...(gguf === undefined ? {} : { gguf }) };
   }
   try {
     const url = new URL(text, base);
     url.hash = '';
+    if (url.pathname.endsWith('.gguf')) {
+      const { base: folder, gguf = '' } = splitGguf(url.pathname);
+      return { kind: 'url', base: new URL(folder, url).href, gguf: decodeURIComponent(gguf) };
+    }
     if (!url.pathname.endsWith('/')) url.pathname += '/';
     return { kind: 'url', base: url.href };
   } catch (cause) {
@@ -80,6 +114,8 @@ export interface Opened {
   /** Where the stream begins: 0 if the asked-for offset could not be had. */
   offset: number;
   tag: string | undefined;
+  /** Whether an equal tag means equal bytes. */
+  strong: boolean;
 }
 
 /** A place that has a model. */
@@ -89,8 +125,8 @@ export interface Origin {
   readonly key: string | undefined;
   /** What the model consists of, or undefined where nobody says. Throws a `network` error without a network. */
   list(signal: AbortSignal): Promise<Entry[] | undefined>;
-  /** Undefined when there is no such file. */
-  open(name: string, offset: number, fresh: boolean, signal: AbortSignal): Promise<Opened | undefined>;
+  /** Undefined when there is no such file. From the beginning where it has another tag than the one expected. */
+  open(name: string, offset: number, fresh: boolean, signal: AbortSignal, tag?: string): Promise<Opened | undefined>;
   /** A sign that changes when the file does; undefined: unknown. */
   tag(name: string, signal: AbortSignal): Promise<string | undefined>;
 }
@@ -99,6 +135,8 @@ export interface Origin {
 export const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 /** A file of the same folder. */
 export const plainName = /^[^/\\]{1,200}$/;
+/** A file of the same folder, or of one within it. */
+const memberName = /^(?!\.{1,2}(\/|$))[^/\\]{1,200}(\/(?!\.{1,2}$)[^/\\]{1,200})?$/;
 
 /** manifest.json, or undefined where a file of that name is something else (a web app has one, too). */
 export function parseManifest(text: string): Entry[] | undefined {
@@ -114,7 +152,7 @@ export function parseManifest(text: string): Entry[] | undefined {
     const { name, bytes, sha256: hash } = (item ?? {}) as Record<string, unknown>;
     if (
       typeof name !== 'string' ||
-      !plainName.test(name) ||
+      !memberName.test(name) ||
       typeof bytes !== 'number' ||
       !(Number.isSafeInteger(bytes) && bytes >= 0) ||
       typeof hash !== 'string' ||
@@ -171,12 +209,22 @@ class WebOrigin implements Origin {
     return parseManifest(await this.#body(response, () => response.text(), signal));
   }
 
-  async open(name: string, offset: number, fresh: boolean, signal: AbortSignal): Promise<Opened | undefined> {
+  async open(
+    name: string,
+    offset: number,
+    fresh: boolean,
+    signal: AbortSignal,
+    tag?: string,
+  ): Promise<Opened | undefined> {
     const headers: HeadersInit = offset > 0 ? { Range: `bytes=${offset}-` } : {};
     const response = await this.#get(name, { headers, cache: fresh ? 'reload' : 'default' }, signal);
     if (!response) return undefined;
     const range = /^bytes (\d+)-\d*\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
     const start = response.status === 206 ? Number(range?.[1] ?? Number.NaN) : 0;
+    if (start !== 0 && tag !== undefined && tag !== tagOf(response.headers)) {
+      await response.body?.cancel();
+      return this.open(name, 0, true, signal);
+    }
     if (start !== 0 && start !== offset) throw new SottoError('network', `${this.#base}${name}: a wrong range came.`);
     // The length of an encoded body says nothing about the file.
     const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length');
@@ -186,6 +234,7 @@ class WebOrigin implements Origin {
       bytes: length === null ? undefined : start + Number(length),
       offset: start,
       tag: tagOf(response.headers),
+      strong: response.headers.get('etag')?.startsWith('"') ?? false,
     };
   }
 
@@ -214,7 +263,7 @@ class WebOrigin implements Origin {
 
   /** Undefined when the file is absent. A page in place of a file is a server's way to say so. */
   async #get(name: string, init: RequestInit, signal: AbortSignal): Promise<Response | undefined> {
-    const address = new URL(encodeURIComponent(name), this.#base).href;
+    const address = new URL(name.split('/').map(encodeURIComponent).join('/'), this.#base).href;
     const response = await this.#fetch(address, init, signal);
     if (response.ok && !response.headers.get('content-type')?.startsWith('text/html')) return response;
     await response.body?.cancel();
@@ -243,21 +292,23 @@ class FilesOrigin implements Origin {
 
   async open(name: string): Promise<Opened | undefined> {
     const file = this.#files.get(name);
-    return file && { stream: file.stream(), bytes: file.size, offset: 0, tag: undefined };
+    return file && { stream: file.stream(), bytes: file.size, offset: 0, tag: undefined, strong: false };
   }
 
   async tag(): Promise<undefined> {}
 }
 
-/** A folder on Node's disk. */
+/** A folder on Node's disk, with the folders in it. */
 async function folderFiles(path: string): Promise<Map<string, Blob>> {
   const fs = process.getBuiltinModule('node:fs');
   const prefix = path.endsWith('/') ? path : `${path}/`;
   try {
-    const files = fs.readdirSync(path, { withFileTypes: true }).filter((entry) => !entry.isDirectory());
-    return new Map(
-      await Promise.all(files.map(async ({ name }) => [name, await fs.openAsBlob(prefix + name)] as const)),
-    );
+    const names = fs.readdirSync(path, { withFileTypes: true }).flatMap((entry) => {
+      if (!entry.isDirectory()) return [entry.name];
+      const inside = fs.readdirSync(prefix + entry.name, { withFileTypes: true });
+      return inside.filter((file) => file.isFile()).map(({ name }) => `${entry.name}/${name}`);
+    });
+    return new Map(await Promise.all(names.map(async (name) => [name, await fs.openAsBlob(prefix + name)] as const)));
   } catch (cause) {
     const absent = (cause as NodeJS.ErrnoException).code === 'ENOENT';
     throw new SottoError(
@@ -270,10 +321,13 @@ async function folderFiles(path: string): Promise<Map<string, Blob>> {
   }
 }
 
+/** A picked file's name; of a picked folder the path within it. */
+const pickedName = ({ name, webkitRelativePath }: File) => webkitRelativePath?.replace(/^[^/]*\//, '') || name;
+
 /** The place that a location names. */
 export async function originOf(location: Location): Promise<Origin> {
   if (location.kind === 'url') return new WebOrigin(location.base);
   if (location.kind === 'hub') return new WebOrigin(location.base, location.listing);
   if (location.kind === 'folder') return new FilesOrigin(await folderFiles(location.path));
-  return new FilesOrigin(new Map(location.files.map((file) => [file.name, file])));
+  return new FilesOrigin(new Map(location.files.map((file) => [pickedName(file), file])));
 }

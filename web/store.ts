@@ -47,19 +47,30 @@ export interface StoreOptions extends HubOptions {
 export interface Target {
   /** The file begins, of so many bytes if that is known; also when it has to begin again. */
   begin(bytes: number | undefined): void;
-  write(chunk: Uint8Array): void;
+  write(chunk: Uint8Array): void | Promise<void>;
   /** The file is whole and, where its hash is known, the right one. */
   end(): void;
 }
+
+/**
+ * Gives the first bytes of another file of the model, piece by piece with the file's length, until `take` says that it
+ * has enough.
+ */
+export type Peek = (name: string, take: (chunk: Uint8Array, bytes: number) => boolean) => Promise<void>;
 
 /** The files of one model that loading asks for. */
 export interface Wanted {
   /** Whether the weights are wanted, or the tokenizer alone. */
   weights: boolean;
-  target(name: string): Target | Promise<Target>;
+  /** Whether the modules of sentence-transformers are wanted, where there are some. */
+  sentence?: boolean;
+  /** Where a file goes; weights come after config.json, and one after the other. */
+  target(name: string, peek: Peek): Target | Promise<Target>;
+  /** Once the first GGUF file has ended: the names of all, where there are several. */
+  parts?(): readonly string[];
 }
 
-/** The texts that a model may have, beside its weights; the first two it must have. */
+/** The texts that a model may have, beside its weights. */
 const texts = [
   'config.json',
   'tokenizer.json',
@@ -67,8 +78,41 @@ const texts = [
   'special_tokens_map.json',
   'generation_config.json',
   'chat_template.jinja',
+  'chat_template.json',
 ] as const;
-const tokenizerTexts: readonly string[] = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'];
+const tokenizerTexts: readonly string[] = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'chat_template.json',
+];
+/** What a tokenizer is made of where there is no tokenizer.json. */
+const olderTokenizer = [
+  'spiece.model',
+  'sentencepiece.bpe.model',
+  'sentencepiece.model',
+  'spm.model',
+  'tokenizer.model',
+  'source.spm',
+  'vocab.json',
+  'vocab.txt',
+  'merges.txt',
+  'added_tokens.json',
+] as const;
+const modulesName = 'modules.json';
+/** The settings of sentence-transformers, whose file's name told once what the model was. */
+const sentenceTexts = [
+  'config_sentence_transformers.json',
+  'sentence_bert_config.json',
+  'sentence_roberta_config.json',
+  'sentence_distilbert_config.json',
+  'sentence_camembert_config.json',
+  'sentence_albert_config.json',
+  'sentence_xlm-roberta_config.json',
+  'sentence_xlnet_config.json',
+] as const;
+const pickles = ['pytorch_model.bin', 'pytorch_model.bin.index.json'] as const;
 const weightsName = 'model.safetensors';
 const indexName = 'model.safetensors.index.json';
 const storedIndex = 'index.json';
@@ -113,6 +157,50 @@ function shardNames(text: string): string[] {
   return (names as string[]).sort();
 }
 
+/** The folders of sentence-transformers' modules, with whether they may hold weights, or an error. */
+function moduleFolders(text: string): { path: string; weights: boolean }[] {
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch (cause) {
+    throw new SottoError('invalid-file', `${modulesName}: ${(cause as Error).message}`, { cause });
+  }
+  if (!Array.isArray(list) || list.length > 64) {
+    throw new SottoError('invalid-file', `${modulesName} must be a list of at most 64 modules.`);
+  }
+  return list.flatMap((item: { path?: unknown; type?: unknown } | null) => {
+    const { path, type } = item ?? {};
+    if (typeof path !== 'string' || typeof type !== 'string' || (path !== '' && !folderName.test(path))) {
+      throw new SottoError('invalid-file', `${modulesName}: each module must have a type and a folder beside it.`);
+    }
+    return path === '' ? [] : [{ path, weights: !/\.(Transformer|Pooling|Normalize|Dropout)$/.test(type) }];
+  });
+}
+
+/** Keeps a text that the loader reads itself, on its way to where it is wanted. */
+function keeping(target: Target): Target & { readonly text: string } {
+  let text = '';
+  let decoder = new TextDecoder();
+  return {
+    get text() {
+      return text;
+    },
+    begin(bytes) {
+      text = '';
+      decoder = new TextDecoder();
+      target.begin(bytes);
+    },
+    write(chunk) {
+      text += decoder.decode(chunk, { stream: true });
+      return target.write(chunk);
+    },
+    end() {
+      text += decoder.decode();
+      target.end();
+    },
+  };
+}
+
 /** One file on its way to its target, and into the cache where there is one. */
 class Arriving {
   loaded = 0;
@@ -124,6 +212,7 @@ class Arriving {
   #hash = sha256.create();
   #total: number | undefined;
   #tag: string | undefined;
+  #strong = false;
   #writer: CacheWriter | undefined;
   #tooLong = false;
 
@@ -145,6 +234,16 @@ class Arriving {
   /** Whether nothing is left to fetch. */
   get whole(): boolean {
     return this.#entry.sha256 !== undefined && this.loaded === this.#total;
+  }
+
+  /** Whether it can be told later that the rest belongs to what is here. */
+  get resumable(): boolean {
+    return this.#entry.sha256 !== undefined || this.#strong;
+  }
+
+  /** The tag that the rest must have, where no hash tells. */
+  get expectedTag(): string | undefined {
+    return this.#entry.sha256 === undefined && this.loaded > 0 ? this.#tag : undefined;
   }
 
   get short(): boolean {
@@ -172,7 +271,7 @@ class Arriving {
     if (!part) return;
     this.#target.begin(this.#total);
     try {
-      for await (const chunk of chunksOf(part.stream, signal)) if (!this.#take(chunk)) break;
+      for await (const chunk of chunksOf(part.stream, signal)) if (!(await this.#take(chunk))) break;
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof SottoError) throw error;
@@ -183,11 +282,12 @@ class Arriving {
 
   async continueWith(opened: Opened, signal: AbortSignal): Promise<void> {
     this.#tag = opened.tag;
+    this.#strong = opened.strong;
     this.#total = this.#entry.bytes ?? opened.bytes;
     if (opened.offset !== this.loaded || this.loaded === 0) await this.restart();
     for await (const chunk of chunksOf(opened.stream, signal)) {
       const at = this.loaded;
-      if (!this.#take(chunk)) break;
+      if (!(await this.#take(chunk))) break;
       await this.#store(async (cache) => {
         this.#writer ??= await cache.write(this.#path, at);
         await this.#writer.write(chunk as Uint8Array<ArrayBuffer>);
@@ -232,13 +332,13 @@ class Arriving {
   }
 
   /** False when the file has become longer than it can be. */
-  #take(chunk: Uint8Array): boolean {
+  async #take(chunk: Uint8Array): Promise<boolean> {
     if (this.#total !== undefined && this.loaded + chunk.byteLength > this.#total) {
       this.#tooLong = true;
       return false;
     }
     this.#hash.update(chunk);
-    this.#target.write(chunk);
+    await this.#target.write(chunk);
     this.loaded += chunk.byteLength;
     this.#report(this.loaded, this.#total);
     return true;
@@ -293,50 +393,104 @@ export class Loader {
     const known = listing && new Map(listing.map((entry) => [entry.name, entry]));
     const has = (name: string) => known === undefined || known.has(name);
     const entry = (name: string): Entry => known?.get(name) ?? { name };
-    const required = wanted.weights ? ['config.json', 'tokenizer.json'] : ['tokenizer.json'];
-    const wantedTexts = texts.filter((name) => (wanted.weights || tokenizerTexts.includes(name)) && has(name));
-
-    for (const name of required) if (!has(name)) throw this.#absent(name);
-    for (const name of wanted.weights ? [...wantedTexts, weightsName] : wantedTexts) {
-      const bytes = known?.get(name)?.bytes;
-      if (bytes !== undefined) this.#counts.set(name, { loaded: 0, total: bytes });
+    const peek: Peek = (name, take) => this.#peek(origin, entry(name), take);
+    const get = async <T extends Target = Target>(name: string, wrap?: (target: Target) => T) => {
+      // A listing of the Hub does not tell what is in a folder.
+      if (!has(name) && !(name.includes('/') && this.#location.kind === 'hub')) return undefined;
+      const given = await wanted.target(name, peek);
+      const target = wrap?.(given) ?? (given as T);
+      return (await this.#file(origin, entry(name), target)) ? target : undefined;
+    };
+    const expect = (names: readonly string[]) => {
+      for (const name of names) {
+        const bytes = known?.get(name)?.bytes;
+        if (bytes !== undefined) this.#counts.set(name, { loaded: 0, total: bytes });
+      }
+    };
+    const { gguf } = this.#location;
+    if (gguf !== undefined) {
+      expect([gguf]);
+      await this.#settle([this.#gguf(gguf, wanted, get)]);
+      return;
     }
-    const loadings = wantedTexts.map(async (name) => {
-      const found = await this.#file(origin, entry(name), await wanted.target(name));
-      if (!found && required.includes(name)) throw this.#absent(name);
-    });
-    if (wanted.weights) loadings.push(this.#weights(origin, wanted, has, entry));
-    // All must have ended before an error goes out: nobody may write to a target afterwards.
-    const failed = (await Promise.allSettled(loadings)).find((outcome) => outcome.status === 'rejected');
+    if (wanted.weights && !has('config.json')) throw this.#absent('config.json', known);
+    const wantedTexts = texts.filter((name) => (wanted.weights || tokenizerTexts.includes(name)) && has(name));
+    expect(wanted.weights ? [...wantedTexts, weightsName] : wantedTexts);
+    const loadings = new Map(wantedTexts.map((name) => [name, get(name)]));
+    const config = loadings.get('config.json');
+    const tokenizer = async () => {
+      if (await loadings.get('tokenizer.json')) return;
+      const older = await this.#settle(olderTokenizer.map((name) => get(name)));
+      if (older.every((found) => found === undefined)) throw this.#absent('tokenizer.json');
+      if (!wanted.weights) await get('config.json'); // It says the class where nothing else does.
+    };
+    const weights = async () => {
+      if (!(await config)) throw this.#absent('config.json', known);
+      await this.#weights(get, has, origin);
+    };
+    const all: Promise<unknown>[] = [...loadings.values(), tokenizer()];
+    if (wanted.weights) all.push(weights());
+    if (wanted.sentence) all.push(this.#sentence(get));
+    await this.#settle(all);
+  }
+
+  /** All must have ended before an error goes out: nobody may write to a target afterwards. */
+  async #settle<T>(loadings: readonly Promise<T>[]): Promise<T[]> {
+    const outcomes = await Promise.allSettled(loadings);
     await this.#saving;
     this.#signal.throwIfAborted();
-    if (failed) throw failed.reason;
+    return outcomes.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
   }
 
-  async #weights(origin: Origin, wanted: Wanted, has: (name: string) => boolean, entry: (name: string) => Entry) {
-    if (has(weightsName) && (await this.#file(origin, entry(weightsName), await wanted.target(weightsName)))) return;
+  async #weights(get: Get, has: (name: string) => boolean, origin: Origin) {
+    if (await get(weightsName)) return;
     this.#counts.delete(weightsName);
-    let index = '';
-    const target = await wanted.target(indexName);
-    const decoder = new TextDecoder();
-    const kept: Target = {
-      begin: (bytes) => {
-        index = '';
-        target.begin(bytes);
-      },
-      write: (chunk) => {
-        index += decoder.decode(chunk, { stream: true });
-        target.write(chunk);
-      },
-      end: () => target.end(),
-    };
-    if (!has(indexName) || !(await this.#file(origin, entry(indexName), kept))) throw this.#absent(weightsName);
-    for (const name of shardNames(index)) {
-      if (!(await this.#file(origin, entry(name), await wanted.target(name)))) throw this.#absent(name);
+    const index = await get(indexName, keeping);
+    if (!index) {
+      for (const pickle of pickles) {
+        if (!has(pickle)) continue;
+        const there = this.#location.kind === 'url' ? await origin.tag(pickle, this.#signal) : pickle;
+        if (there !== undefined) throw refusedPickle(pickle);
+      }
+      throw this.#absent(weightsName);
+    }
+    for (const name of shardNames(index.text)) if (!(await get(name))) throw this.#absent(name);
+  }
+
+  async #gguf(first: string, wanted: Wanted, get: Get) {
+    if (!(await get(first))) throw this.#absent(first);
+    for (const name of wanted.parts?.() ?? []) {
+      if (name !== first && !(await get(name))) throw this.#absent(name);
     }
   }
 
-  #absent(name: string): SottoError {
+  async #sentence(get: Get) {
+    const modules = await get(modulesName, keeping);
+    if (!modules) return;
+    const names = moduleFolders(modules.text).flatMap(({ path, weights }) => [
+      `${path}/config.json`,
+      ...(weights ? [`${path}/${weightsName}`] : []),
+    ]);
+    await this.#settle([...sentenceTexts, ...names].map((name) => get(name)));
+  }
+
+  /** From the cache, where it is there whole; nothing is verified: what comes later is. */
+  async #peek(origin: Origin, entry: Entry, take: (chunk: Uint8Array, bytes: number) => boolean): Promise<void> {
+    const known = this.#index.files[entry.name];
+    const stored =
+      origin.key !== undefined && known ? await this.#cache?.read(pathOf(origin.key, entry.name)) : undefined;
+    const opened = stored ?? (await origin.open(entry.name, 0, false, this.#signal));
+    if (!opened) throw this.#absent(entry.name);
+    const bytes = entry.bytes ?? opened.bytes;
+    if (bytes === undefined) throw new SottoError('network', `${entry.name}: the server does not tell its length.`);
+    for await (const chunk of chunksOf(opened.stream, this.#signal)) if (take(chunk, bytes)) return;
+    throw new SottoError('invalid-file', `${entry.name} ends within its header.`);
+  }
+
+  #absent(name: string, known?: ReadonlyMap<string, Entry>): SottoError {
     const { kind } = this.#location;
     const where =
       this.#location.kind === 'folder'
@@ -344,7 +498,9 @@ export class Loader {
         : kind === 'files'
           ? ' among the files given'
           : ` at ${(this.#location as { base: string }).base}`;
-    const hint = name === weightsName ? ' Sotto reads safetensors.' : '';
+    const ggufs = [...(known?.keys() ?? [])].filter((other) => other.endsWith('.gguf'));
+    let hint = name === weightsName ? ' Sotto reads safetensors and GGUF.' : '';
+    if (ggufs.length > 0) hint = ` There are GGUF files: name one of them, as ${ggufs.slice(0, 3).join(', ')}.`;
     return new SottoError('not-found', `There is no ${name}${where}.${hint}`);
   }
 
@@ -426,7 +582,7 @@ export class Loader {
     const cache = this.#cache;
     if (!cache || this.#mode === 'reload' || !(await this.#unchanged(origin, entry))) return false;
     const want = this.#index.files[entry.name];
-    const stored = await cache.read([key, entry.name]).catch(() => undefined);
+    const stored = await cache.read(pathOf(key, entry.name)).catch(() => undefined);
     if (stored && want) {
       const hash = sha256.create();
       let loaded = 0;
@@ -436,7 +592,7 @@ export class Loader {
           loaded += chunk.byteLength;
           if (loaded > want.bytes) break;
           hash.update(chunk);
-          target.write(chunk);
+          await target.write(chunk);
           this.#report(entry.name, loaded, want.bytes, 'cache');
         }
       } catch (error) {
@@ -451,7 +607,7 @@ export class Loader {
     }
     // Evicted or damaged.
     delete this.#index.files[entry.name];
-    await cache.remove([key, entry.name]).catch(() => {});
+    await cache.remove(pathOf(key, entry.name)).catch(() => {});
     return false;
   }
 
@@ -460,7 +616,7 @@ export class Loader {
    * the hash is known, a part that an earlier visit left in the cache is taken up.
    */
   async #fromOrigin(origin: Origin, entry: Entry, target: Target): Promise<boolean> {
-    const path = origin.key === undefined ? undefined : [origin.key, entry.name];
+    const path = origin.key === undefined ? undefined : pathOf(origin.key, entry.name);
     let fresh = this.#mode === 'reload' || this.#mode === 'no-store' || this.#index.files[entry.name] !== undefined;
     const file = new Arriving(entry, target, path && this.#cache, path ?? [], (loaded, total) =>
       this.#report(entry.name, loaded, total, origin.from),
@@ -470,15 +626,15 @@ export class Loader {
       for (let breaks = 0, mismatches = 0; ; ) {
         if (!file.whole) {
           try {
-            const opened = await origin.open(entry.name, file.loaded, fresh, this.#signal);
+            const opened = await origin.open(entry.name, file.loaded, fresh, this.#signal, file.expectedTag);
             if (!opened) return false;
             await file.continueWith(opened, this.#signal);
           } catch (error) {
             this.#signal.throwIfAborted();
             if (error instanceof SottoError && error.code !== 'network') throw error;
             if (file.loaded === 0 || ++breaks > 3) throw networkError(entry.name, error);
-            // Only a hash can tell whether the rest will belong to what is here.
-            if (!entry.sha256) await file.restart();
+            // Only a hash or a strong tag can tell whether the rest will belong to what is here.
+            if (!file.resumable) await file.restart();
             continue;
           }
         }
@@ -492,7 +648,7 @@ export class Loader {
         }
         const why = file.complaint;
         if (file.short && origin.from === 'network' && file.loaded > 0 && ++breaks <= 3) {
-          if (!entry.sha256) await file.restart();
+          if (!file.resumable) await file.restart();
           continue;
         }
         await file.discard();
@@ -519,6 +675,22 @@ export class Loader {
     }
     this.#progress({ file, loaded, total: total ?? 0, from, overall });
   }
+}
+
+/** Brings a file to its target, or gives nothing where there is none. */
+type Get = <T extends Target = Target>(name: string, wrap?: (target: Target) => T) => Promise<T | undefined>;
+
+const folderName = /^(?!\.{1,2}$)[^/\\]{1,200}$/;
+/** Where the cache has a file. */
+const pathOf = (key: string, name: string) => [key, ...name.split('/')];
+
+function refusedPickle(name: string): SottoError {
+  return new SottoError(
+    'unsupported',
+    `The model has only ${name}: PyTorch pickles can run code when they are read, so Sotto never reads them. Take the ` +
+      "model's model.safetensors, or write one with transformers: " +
+      'AutoModel.from_pretrained(folder).save_pretrained(folder).',
+  );
 }
 
 function networkError(name: string, cause: unknown): SottoError {

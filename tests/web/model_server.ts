@@ -46,6 +46,13 @@ export class ModelServer {
     return JSON.stringify({ files });
   }
 
+  /** A file's entity tag. */
+  tag(name: string): string {
+    return `"${createHash('md5')
+      .update(this.files.get(name) ?? '')
+      .digest('hex')}"`;
+  }
+
   #answer(request: http.IncomingMessage, response: http.ServerResponse): void {
     const name = decodeURIComponent((request.url ?? '').replace(/^\/model\//, ''));
     const asked = { method: request.method ?? '', name, range: request.headers.range };
@@ -70,8 +77,9 @@ export function breakAfter(
   bytes: Uint8Array,
   sent: number,
   then: 'hang' | 'break',
+  tag?: string,
 ): void {
-  response.writeHead(200, { 'Content-Length': bytes.length });
+  response.writeHead(200, { 'Content-Length': bytes.length, ...(tag === undefined ? {} : { ETag: tag }) });
   response.write(bytes.subarray(0, sent), () => {
     // Time for the reader to take what was sent.
     if (then === 'break') setTimeout(() => response.destroy(), 50);

@@ -39,12 +39,26 @@ interface Visit {
   signal?: AbortSignal;
   location?: Location;
   weights?: boolean;
+  sentence?: boolean;
+  /** The files that the first GGUF file names, whose beginnings it wants to see. */
+  parts?: readonly string[];
 }
 
+/** What the first file saw of the others. */
+let peeked: Map<string, number[]>;
+
 /** One visit of a page: a new loader over the same disk. */
-async function visit({ mode = 'default', signal, location, weights = true }: Visit = {}): Promise<Map<string, Kept>> {
+async function visit({
+  mode = 'default',
+  signal,
+  location,
+  weights = true,
+  sentence = false,
+  parts = [],
+}: Visit = {}): Promise<Map<string, Kept>> {
   const kept = new Map<string, Kept>();
   events = [];
+  peeked = new Map();
   const loader = new Loader(
     location ?? { kind: 'url', base: server.url },
     folderCache(folder as unknown as FileSystemDirectoryHandle),
@@ -54,10 +68,29 @@ async function visit({ mode = 'default', signal, location, weights = true }: Vis
   );
   await loader.load({
     weights,
-    target(name) {
+    sentence,
+    parts: () => parts,
+    target(name, peek) {
       const target = new Kept();
       kept.set(name, target);
-      return target;
+      if (name !== parts[0]) return target;
+      return {
+        begin: () => target.begin(),
+        async write(chunk) {
+          target.write(chunk);
+          if (peeked.size > 0) return;
+          for (const part of parts.slice(1)) {
+            const seen: number[] = [];
+            peeked.set(part, seen);
+            await peek(part, (piece, bytes) => {
+              assert.equal(bytes, server.files.get(part)?.length);
+              seen.push(...piece.subarray(0, 10));
+              return seen.length >= 10;
+            });
+          }
+        },
+        end: () => target.end(),
+      };
     },
   });
   for (const [name, target] of kept) if (!target.ended) kept.delete(name);
@@ -326,6 +359,114 @@ for (const synchronous of [true, false]) {
       await assert.rejects(visit(), failure('not-found', /no model\.safetensors/));
     });
 
+    test('a model in a pickle alone is refused, with the reason and what to do', async () => {
+      server.files.delete(weights);
+      server.files.set('pytorch_model.bin', noise(100, 1));
+      const reason = /pytorch_model\.bin.* run code .*save_pretrained/;
+      await assert.rejects(visit(), failure('unsupported', reason));
+      server.manifest = false;
+      await assert.rejects(visit(), failure('unsupported', reason));
+      assert.equal(server.count('pytorch_model.bin'), 0);
+    });
+
+    test('without tokenizer.json the older files come', async () => {
+      server.files.delete('tokenizer.json');
+      server.files.set('vocab.txt', noise(100, 1));
+      server.files.set('added_tokens.json', Buffer.from('{}'));
+      assertWhole(await visit());
+      const alone = await visit({ weights: false });
+      assert.deepEqual([...alone.keys()].sort(), ['added_tokens.json', 'config.json', 'vocab.txt']);
+      server.manifest = false;
+      assertWhole(await visit());
+      server.files.delete('vocab.txt');
+      server.files.delete('added_tokens.json');
+      await assert.rejects(visit(), failure('not-found', /no tokenizer\.json/));
+    });
+
+    test('the modules of sentence-transformers come with their folders where they are wanted', async () => {
+      const modules = [
+        { path: '', type: 'sentence_transformers.models.Transformer' },
+        { path: '1_Pooling', type: 'sentence_transformers.models.Pooling' },
+        { path: '2_Dense', type: 'sentence_transformers.models.Dense' },
+      ];
+      assert.ok(!(await visit()).has('modules.json'));
+      server.files.set('modules.json', Buffer.from(JSON.stringify(modules)));
+      server.files.set('sentence_bert_config.json', Buffer.from('{}'));
+      server.files.set('1_Pooling/config.json', Buffer.from('{"a":1}'));
+      server.files.set('2_Dense/config.json', Buffer.from('{"b":1}'));
+      server.files.set('2_Dense/model.safetensors', noise(1000, 4));
+      for (const manifest of [true, false]) {
+        server.manifest = manifest;
+        assert.ok(!(await visit()).has('1_Pooling/config.json'));
+        assertWhole(await visit({ sentence: true }));
+      }
+      await server.stop();
+      assertWhole(await visit({ sentence: true }));
+    });
+
+    test('a module outside of the model is refused', async () => {
+      for (const path of ['../x', '..', 'a/b', '/a']) {
+        server.files.set('modules.json', Buffer.from(JSON.stringify([{ path, type: 'x.Dense' }])));
+        await assert.rejects(visit({ sentence: true }), failure('invalid-file', /modules\.json/));
+      }
+    });
+
+    test('a GGUF file comes alone', async () => {
+      server.files.set('m.gguf', noise(100_000, 5));
+      const location: Location = { kind: 'url', base: server.url, gguf: 'm.gguf' };
+      const kept = await visit({ location });
+      assert.deepEqual([...kept.keys()], ['m.gguf']);
+      assert.deepEqual(kept.get('m.gguf')?.bytes, [...noise(100_000, 5)]);
+      await server.stop();
+      assert.ok((await visit({ location })).has('m.gguf'));
+    });
+
+    test('a GGUF model in several files shows their beginnings to the first', async () => {
+      const parts = [1, 2, 3].map((i) => `m-0000${i}-of-00003.gguf`);
+      for (const [i, name] of parts.entries()) server.files.set(name, noise(150_000 + i, i));
+      const location: Location = { kind: 'url', base: server.url, gguf: parts[0] ?? '' };
+      for (const manifest of [true, false]) {
+        server.manifest = manifest;
+        for (const [name, kept] of await visit({ location, parts })) {
+          assert.deepEqual(kept.bytes, [...(server.files.get(name) ?? [])], name);
+        }
+        assert.deepEqual([...peeked.keys()], parts.slice(1));
+        for (const [name, seen] of peeked) assert.deepEqual(seen.slice(0, 10), [...noise(10, parts.indexOf(name))]);
+      }
+      await server.stop();
+      assert.equal((await visit({ location, parts })).size, 3);
+    });
+
+    test('a folder of GGUF files alone says what to name', async () => {
+      server.files.delete('config.json');
+      server.files.set('m.gguf', noise(100, 5));
+      await assert.rejects(visit(), failure('not-found', /no config\.json.* name one of them, as m\.gguf/));
+    });
+
+    test('a connection that breaks is resumed by a tag where there is no hash', async () => {
+      server.manifest = false;
+      let breaks = 1;
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights || breaks-- <= 0) return false;
+        breakAfter(response, noise(300_000, 1), 100_000, 'break', server.tag(weights));
+        return true;
+      };
+      assertWhole(await visit());
+      assert.equal(server.asked.at(-1)?.range, 'bytes=100000-');
+    });
+
+    test('a file that changed while the connection was broken begins anew', async () => {
+      server.manifest = false;
+      let breaks = 1;
+      server.intercept = (asked, response) => {
+        if (asked.name !== weights || breaks-- <= 0) return false;
+        breakAfter(response, noise(300_000, 2), 100_000, 'break', '"another"');
+        return true;
+      };
+      assertWhole(await visit());
+      assert.equal(server.asked.at(-1)?.range, undefined);
+    });
+
     test('the tokenizer alone comes without weights', async () => {
       const kept = await visit({ weights: false });
       assert.deepEqual([...kept.keys()], ['tokenizer.json']);
@@ -386,6 +527,32 @@ describe('files that the user picked', () => {
   });
 });
 
+describe('folders and GGUF files that the user picked', () => {
+  test('keep the paths within the folder', async () => {
+    const file = (name: string, text: string) =>
+      Object.defineProperty(new File([text], name.split('/').at(-1) ?? ''), 'webkitRelativePath', { value: name });
+    const modules = [{ path: '1_Pooling', type: 'sentence_transformers.models.Pooling' }];
+    const files = [
+      file('m/config.json', '{}'),
+      file('m/tokenizer.json', '{}'),
+      file('m/model.safetensors', 'x'),
+      file('m/modules.json', JSON.stringify(modules)),
+      file('m/1_Pooling/config.json', '{"a":1}'),
+    ];
+    const kept = await visit({ location: { kind: 'files', files }, sentence: true });
+    assert.equal(String.fromCharCode(...(kept.get('1_Pooling/config.json')?.bytes ?? [])), '{"a":1}');
+  });
+
+  test('are one model each', () => {
+    const files = (...names: string[]) => names.map((name) => new File(['x'], name));
+    const located = (...names: string[]) => locate(files(...names), {}, undefined).gguf;
+    assert.equal(located('m.gguf'), 'm.gguf');
+    assert.equal(located('m-00002-of-00002.gguf', 'm-00001-of-00002.gguf'), 'm-00001-of-00002.gguf');
+    assert.equal(located('config.json', 'm.gguf'), undefined);
+    assert.throws(() => located('a.gguf', 'b.gguf'), failure('invalid-argument', /a\.gguf, b\.gguf/));
+  });
+});
+
 describe('a source', () => {
   const page = 'https://example.org/app/index.html';
   test('that is relative is relative to the page', () => {
@@ -407,6 +574,25 @@ describe('a source', () => {
     });
   });
 
+  test('that ends in .gguf is that file', () => {
+    assert.deepEqual(locate('https://example.org/m/a%20b.gguf?x=1', {}, page), {
+      kind: 'url',
+      base: 'https://example.org/m/',
+      gguf: 'a b.gguf',
+    });
+    assert.deepEqual(locate('models/m-00002-of-00003.gguf', {}, page), {
+      kind: 'folder',
+      path: 'models/',
+      gguf: 'm-00001-of-00003.gguf',
+    });
+    assert.deepEqual(locate('owner/name/m.Q4_K_M.gguf', {}, page), {
+      kind: 'hub',
+      base: 'https://huggingface.co/owner/name/resolve/main/',
+      listing: 'https://huggingface.co/api/models/owner/name/tree/main',
+      gguf: 'm.Q4_K_M.gguf',
+    });
+  });
+
   test('without files is an error', () => {
     assert.throws(() => locate([], {}, page), failure('invalid-argument'));
   });
@@ -418,6 +604,8 @@ describe('a manifest', () => {
     assert.equal(parseManifest(JSON.stringify({ files: [good] }))?.length, 1);
     for (const bad of [
       { ...good, name: '../a' },
+      { ...good, name: 'a/..' },
+      { ...good, name: 'a/b/c' },
       { ...good, bytes: -1 },
       { ...good, bytes: 1.5 },
       { ...good, sha256: 'x' },
