@@ -124,4 +124,25 @@ Tensor FirstTokens(Context& ctx, const Tensor& hidden) {
   return SelectRows(ctx, hidden, rows);
 }
 
+Tensor LastTokens(Context& ctx, const Tensor& hidden, const Tensor& ids, const Sequence& s,
+                  int64_t padding) {
+  if (!ctx.ok()) return {};
+  Tensor rows = ctx.New({s.batch}, DType::kI32);
+  const int64_t total = s.past + s.tokens;
+  for (int64_t b = 0; rows && b < s.batch; ++b) {
+    const uint8_t* mask =
+        s.key_mask ? static_cast<const uint8_t*>(s.key_mask.data()) + b * total + s.past : nullptr;
+    const int32_t* row = ids.i32() + b * s.tokens;
+    int64_t last = s.tokens - 1;
+    while (last > 0 && ((mask != nullptr && mask[last] == 0) || row[last] == padding)) --last;
+    rows.i32()[b] = static_cast<int32_t>(b * s.tokens + last);
+  }
+  return SelectRows(ctx, hidden, rows);
+}
+
+Result<int64_t> ReadPadding(const Json& config, int64_t fallback) {
+  if (config.has("pad_token_id") && config["pad_token_id"].is_null()) return int64_t{-1};
+  return config.IntOr("pad_token_id", fallback, -1, kMaxVocab);
+}
+
 }  // namespace sotto

@@ -51,6 +51,14 @@ Tensor AtRows(Context& ctx, const Tensor& hidden, const Tensor& rows);
 // [batch, tokens, width] -> [batch, width]: the first token of each sequence.
 Tensor FirstTokens(Context& ctx, const Tensor& hidden);
 
+// [batch, tokens, width] -> [batch, width]: each sequence's last token that is real and, where
+// `padding` is an id, is not that: Hugging Face's rule for the classes of causal models.
+Tensor LastTokens(Context& ctx, const Tensor& hidden, const Tensor& ids, const Sequence& s,
+                  int64_t padding);
+
+// "pad_token_id", or `fallback`; -1: there is none.
+Result<int64_t> ReadPadding(const Json& config, int64_t fallback);
+
 // One line of the registry.
 struct Architecture {
   std::string_view model_type;    // config.json's "model_type"

@@ -25,6 +25,13 @@ Status DecoderConfig::Read(const Json& json, std::string_view activation_key) {
     SOTTO_ASSIGN_OR_RETURN(activation, ActivationByName(name));
   }
   SOTTO_ASSIGN_OR_RETURN(tied, json.BoolOr("tie_word_embeddings", tied));
+  return ReadHead(json);
+}
+
+Status DecoderConfig::ReadHead(const Json& json) {
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string> names, ReadLabels(json));
+  labels = static_cast<int64_t>(names.size());
+  SOTTO_ASSIGN_OR_RETURN(padding, ReadPadding(json, padding));
   return OkStatus();
 }
 
@@ -57,10 +64,11 @@ Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64
 }
 
 Decoder::Decoder(const DecoderConfig& c, const DecoderFrame& frame, Head head)
-    : frame_(frame), layers_(c.layers), tied_(c.tied) {
+    : frame_(frame), layers_(c.layers), padding_(c.padding), tied_(c.tied) {
   head_ = head;
-  base_prefix_ = frame.prefix;
-  older_prefix_ = frame.older_prefix;
+  const bool answers = head == Head::kQuestionAnswering && !frame.answer_prefix.empty();
+  base_prefix_ = answers ? frame.answer_prefix : frame.prefix;
+  older_prefix_ = answers ? frame.prefix : frame.older_prefix;
   vocab_size_ = c.vocab;
   hidden_size_ = c.hidden;
   max_positions_ = frame.positions;
@@ -75,8 +83,26 @@ Decoder::Decoder(const DecoderConfig& c, const DecoderFrame& frame, Head head)
   } else {
     norm_.Declare(parameters_, StrCat(at, frame.norm), c.hidden);
   }
-  if (head == Head::kCausalLM && !tied_)
-    parameters_.Matrix(std::string(frame.output), output_, c.vocab, c.hidden);
+  DeclareHead(c);
+}
+
+void Decoder::DeclareHead(const DecoderConfig& c) {
+  switch (head_) {
+    case Head::kCausalLM:
+      if (!tied_) parameters_.Matrix(std::string(frame_.output), output_, c.vocab, c.hidden);
+      break;
+    case Head::kSequenceClassification:
+      classes_.Declare(parameters_, "score", c.labels, c.hidden, /*with_bias=*/false);
+      break;
+    case Head::kTokenClassification:
+      classes_.Declare(parameters_, std::string(frame_.token_classifier), c.labels, c.hidden);
+      break;
+    case Head::kQuestionAnswering:
+      classes_.Declare(parameters_, "qa_outputs", 2, c.hidden);
+      break;
+    default:
+      break;
+  }
 }
 
 std::string Decoder::LayerName(size_t index, std::string_view list) const {
@@ -109,6 +135,10 @@ ModelOutput Decoder::Forward(Context& ctx, const ModelInput& input, KvCache* cac
   if (cache != nullptr && ctx.ok()) cache->Advance(call.sequence.tokens);
   out.last_hidden_state = x;
   if (head_ == Head::kCausalLM) out.logits = Logits(ctx, AtRows(ctx, x, input.rows));
+  if (head_ == Head::kSequenceClassification)
+    out.logits = classes_(ctx, LastTokens(ctx, x, input.ids, call.sequence, padding_));
+  if (head_ == Head::kTokenClassification) out.logits = classes_(ctx, Dropout(ctx, x));
+  if (head_ == Head::kQuestionAnswering) out.logits = classes_(ctx, x);
   return out;
 }
 
@@ -126,13 +156,24 @@ Tensor Decoder::Logits(Context& ctx, const Tensor& x) const {
 }
 
 bool Decoder::Ignores(std::string_view name) const {
+  // A tie, and the language model that a bare or fine-tuned one leaves behind.
   return name.ends_with("rotary_emb.inv_freq") ||
-         (name == frame_.output && (tied_ || head_ == Head::kNone));
+         (name == frame_.output && (tied_ || head_ != Head::kCausalLM));
 }
 
 Status CheckDecoderHead(Head head) {
-  if (head == Head::kNone || head == Head::kCausalLM) return OkStatus();
-  return Unsupported("a decoder is implemented bare and with its language-model head");
+  switch (head) {
+    case Head::kNone:
+    case Head::kCausalLM:
+    case Head::kSequenceClassification:
+    case Head::kTokenClassification:
+    case Head::kQuestionAnswering:
+      return OkStatus();
+    default:
+      return Unsupported(
+          "a decoder is implemented bare, as a language model, for the classes of sequences and "
+          "tokens, and for question answering");
+  }
 }
 
 }  // namespace sotto

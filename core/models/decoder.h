@@ -22,9 +22,13 @@ struct DecoderConfig {
   Activation activation = Activation::kSilu;
   float epsilon = 1e-6f;
   bool tied = false;
+  int64_t labels = 2;    // of the heads that classify
+  int64_t padding = -1;  // the id after a text that is not read for its class; -1: there is none
 
   // Replaces the defaults by what the config says.
   Status Read(const Json& json, std::string_view activation_key = "hidden_act");
+  // What the heads that classify want of it.
+  Status ReadHead(const Json& json);
 };
 
 // "sliding_window": how far back a layer sees; 0 where it is null.
@@ -38,6 +42,9 @@ Result<std::vector<int64_t>> ReadWindows(const Json& json, int64_t layers, int64
 struct DecoderFrame {
   std::string_view prefix = "model.", embeddings = "embed_tokens", norm = "norm",
                    output = "lm_head.weight";
+  std::string_view token_classifier = "score";  // the layer on each token
+  std::string_view answer_prefix;      // in place of `prefix` where questions are answered; empty:
+                                       // the same
   std::string_view older_prefix;       // of the same tensors in older checkpoints; empty: none
   std::string_view learned_positions;  // empty: none
   int64_t positions = 0;               // how many of those there are
@@ -73,18 +80,21 @@ class Decoder : public Model {
  private:
   Tensor Embed(Context& ctx, const Tensor& ids, const Sequence& s) const;
   Tensor Logits(Context& ctx, const Tensor& x) const;
+  void DeclareHead(const DecoderConfig& c);
 
   DecoderFrame frame_;
-  int64_t layers_;
+  int64_t layers_, padding_;
   bool tied_;
   nn::Embedding embeddings_, positions_;
   nn::RmsNorm norm_;
   nn::LayerNorm layer_norm_;
-  Tensor output_;
+  Tensor output_;       // of the language model
+  nn::Linear classes_;  // of the other heads
   std::vector<RotaryPositions> rotary_;
 };
 
-// Fails unless the head is one that decoders have.
+// Fails unless the head is one that decoders have: of a language model, of the classes of sequences
+// or tokens, or of answers.
 Status CheckDecoderHead(Head head);
 
 }  // namespace sotto

@@ -122,6 +122,7 @@ GemmaConfig Defaults() {
   c.intermediate = 9216;
   c.activation = Activation::kGeluTanh;
   c.tied = true;
+  c.padding = 0;
   return c;
 }
 
@@ -169,6 +170,8 @@ Result<std::unique_ptr<Model>> CreateGemma3Text(const Json& json, Head head) {
 Result<std::unique_ptr<Model>> CreateGemma3(const Json& json, Head head) {
   SOTTO_ASSIGN_OR_RETURN(GemmaConfig c, ReadGemma3(json["text_config"]));
   SOTTO_ASSIGN_OR_RETURN(c.tied, json.BoolOr("tie_word_embeddings", c.tied));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string> labels, ReadLabels(json));
+  c.labels = static_cast<int64_t>(labels.size());
   DecoderFrame frame;
   frame.prefix = "model.language_model.";
   frame.older_prefix = "language_model.model.";

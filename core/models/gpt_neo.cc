@@ -25,6 +25,7 @@ struct GptNeoConfig : DecoderConfig {
     SOTTO_ASSIGN_OR_RETURN(activation, ActivationByName(name));
     SOTTO_ASSIGN_OR_RETURN(tied, json.BoolOr("tie_word_embeddings", true));
     SOTTO_ASSIGN_OR_RETURN(const int64_t window, json.IntOr("window_size", 256, 1, kMaxContext));
+    SOTTO_RETURN_IF_ERROR(ReadHead(json));
     return ReadLayers(json["attention_types"], window);
   }
 
@@ -108,6 +109,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
   frame.positions = c.positions;
   frame.layer_norm = true;
   frame.embedding_dropout = true;
+  frame.token_classifier = "classifier";
   return std::unique_ptr<Model>(new GptNeo(c, frame, head));
 }
 

@@ -97,6 +97,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
   frame.output = "embed_out.weight";
   frame.layer_norm = true;
   frame.embedding_dropout = true;
+  frame.token_classifier = "classifier";
   return std::unique_ptr<Model>(new GptNeox(c, frame, head));
 }
 

@@ -24,6 +24,7 @@ struct Lfm2Config : DecoderConfig {
     kv_heads = 8;
     intermediate = 12288;
     tied = true;
+    padding = 0;
     SOTTO_RETURN_IF_ERROR(DecoderConfig::Read(json));
     SOTTO_ASSIGN_OR_RETURN(const double eps, json.NumberOr("norm_eps", 1e-5));
     epsilon = static_cast<float>(eps);

@@ -12,7 +12,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
   c.out_bias = c.qkv_bias;
   SOTTO_ASSIGN_OR_RETURN(c.mlp_bias, json.BoolOr("mlp_bias", false));
   SOTTO_ASSIGN_OR_RETURN(c.rotary, RotaryPositions::Read(json, c.head_dim));
-  return PreNormDecoder::Create(c, {}, head);
+  return PreNormDecoder::Create(c, {.answer_prefix = "transformer."}, head);
 }
 
 }  // namespace

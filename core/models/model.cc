@@ -66,6 +66,7 @@ constexpr std::pair<std::string_view, Head> kHeads[] = {
     {kPointerGeneration, Head::kSeq2SeqLM},
     {"Model", Head::kNone},
     {"TextModel", Head::kNone},
+    {"TextForSequenceClassification", Head::kSequenceClassification},
 };
 
 Result<const Architecture*> FindArchitecture(std::string_view model_type) {
@@ -76,6 +77,21 @@ Result<const Architecture*> FindArchitecture(std::string_view model_type) {
   }
   return Unsupported(
       StrCat("the architecture '", model_type, "' is not implemented; known are ", known));
+}
+
+// Settings that any architecture may have, and that none implements.
+Status CheckCommonSettings(const Json& config) {
+  const Json& quantized = config["quantization_config"];
+  if (!quantized.is_null()) {
+    const std::string& method = quantized["quant_method"].as_string();
+    return Unsupported(StrCat(
+        "config.json: 'quantization_config'", method.empty() ? "" : " of " + method,
+        " is not implemented: take the weights as they were before, or a GGUF file; Sotto rounds "
+        "to 8 or 4 bits itself"));
+  }
+  if (!config["pruned_heads"].members().empty())
+    return Unsupported("config.json: 'pruned_heads' are not implemented");
+  return OkStatus();
 }
 
 }  // namespace
@@ -97,6 +113,7 @@ Result<std::unique_ptr<Model>> CreateModel(const Json& config) {
   const std::string class_name = classes.empty() ? "" : classes.front().as_string();
   SOTTO_ASSIGN_OR_RETURN(const std::string type, config.StringOr("model_type", ""));
   SOTTO_ASSIGN_OR_RETURN(const Architecture* architecture, FindArchitecture(type));
+  SOTTO_RETURN_IF_ERROR(CheckCommonSettings(config));
   std::string suffix = "Model";
   if (!class_name.empty()) {
     if (!class_name.starts_with(architecture->class_prefix)) {

@@ -14,6 +14,7 @@ struct ModernBertConfig {
   Activation activation, head_activation;
   float epsilon;
   bool norm_bias, attention_bias, mlp_bias, decoder_bias, head_bias, mean_pooling, tied;
+  int64_t padding;               // of the decoder, whose last real token tells a text's class
   std::vector<int64_t> windows;  // by layer; 0: it sees everything
   RotaryPositions rotary[2];     // of layers that see everything, and of local ones
 
@@ -45,6 +46,7 @@ struct ModernBertConfig {
       return Unsupported(StrCat("config.json: 'classifier_pooling' ", pooling,
                                 " is not implemented; cls and mean are"));
     c.mean_pooling = pooling == "mean";
+    SOTTO_ASSIGN_OR_RETURN(c.padding, ReadPadding(json, 50283));
     SOTTO_RETURN_IF_ERROR(CheckHeads(c.hidden, c.heads));
     SOTTO_RETURN_IF_ERROR(c.ReadReach(json));
     return c;
@@ -126,6 +128,7 @@ class ModernBert final : public Model {
       : layers_(c.layers),
         rotary_{c.rotary[0], c.rotary[1]},
         head_activation_(c.head_activation),
+        padding_(c.padding),
         decoder_(c.decoder),
         mean_pooling_(c.mean_pooling),
         tied_(c.tied) {
@@ -150,7 +153,7 @@ class ModernBert final : public Model {
       if (c.decoder_bias) parameters_.Bias("decoder.bias", output_.bias, c.vocab);
     } else {
       output_.Declare(parameters_, "classifier", head == Head::kMultipleChoice ? 1 : labels,
-                      c.hidden);
+                      c.hidden, !c.decoder || c.head_bias);
     }
   }
 
@@ -187,7 +190,9 @@ class ModernBert final : public Model {
 
   Tensor Logits(Context& ctx, const Tensor& x, const Sequence& s, const ModelInput& input) const {
     Tensor h = x;
-    if (head_ == Head::kSequenceClassification || head_ == Head::kMultipleChoice) {
+    if (head_ == Head::kSequenceClassification && decoder_) {
+      h = LastTokens(ctx, x, input.ids, s, padding_);
+    } else if (head_ == Head::kSequenceClassification || head_ == Head::kMultipleChoice) {
       h = mean_pooling_ ? MeanTokens(ctx, x, s.key_mask) : FirstTokens(ctx, x, s.key_mask);
     } else if (IsLanguageModel()) {
       h = AtRows(ctx, x, input.rows);
@@ -222,6 +227,7 @@ class ModernBert final : public Model {
   RotaryPositions rotary_[2];
   nn::Linear head_dense_, output_;
   Activation head_activation_;
+  int64_t padding_;
   bool decoder_, mean_pooling_, tied_;
 };
 
@@ -246,10 +252,14 @@ Result<std::unique_ptr<Model>> CreateEncoder(const Json& json, Head head) {
 }
 
 Result<std::unique_ptr<Model>> CreateDecoder(const Json& json, Head head) {
-  if (head != Head::kNone && head != Head::kCausalLM)
-    return Unsupported("ModernBERT's decoder is implemented bare and with its language-model head");
+  if (head != Head::kNone && head != Head::kCausalLM && head != Head::kSequenceClassification) {
+    return Unsupported(
+        "ModernBERT's decoder is implemented bare, as a language model, and for the classes of "
+        "sequences");
+  }
   SOTTO_ASSIGN_OR_RETURN(const ModernBertConfig config, ModernBertConfig::Read(json, true));
-  return std::unique_ptr<Model>(new ModernBert(config, head, 0));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string> labels, ReadLabels(json));
+  return std::unique_ptr<Model>(new ModernBert(config, head, static_cast<int64_t>(labels.size())));
 }
 
 }  // namespace

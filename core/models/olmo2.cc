@@ -54,6 +54,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
   Olmo2Config c;
   c.vocab = 50304;
   c.epsilon = 1e-5f;
+  c.padding = 1;
   SOTTO_RETURN_IF_ERROR(c.Read(json));
   SOTTO_ASSIGN_OR_RETURN(c.attention_bias, json.BoolOr("attention_bias", false));
   SOTTO_ASSIGN_OR_RETURN(c.rotary, RotaryPositions::Read(json, c.head_dim));

@@ -65,6 +65,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
   c.hidden = 3072;
   c.intermediate = 8192;
   c.epsilon = 1e-5f;
+  c.padding = 32000;
   SOTTO_RETURN_IF_ERROR(c.Read(json));
   SOTTO_RETURN_IF_ERROR(RequireConfig(json, "attention_bias", Json::Bool(false)));
   SOTTO_ASSIGN_OR_RETURN(c.window, ReadWindow(json, 0));

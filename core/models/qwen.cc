@@ -23,7 +23,7 @@ Result<std::unique_ptr<Model>> Create(PreNormConfig c, const Json& json, Head he
   SOTTO_RETURN_IF_ERROR(c.Read(json));
   SOTTO_ASSIGN_OR_RETURN(c.windows, ReadQwenWindows(json, c.layers));
   SOTTO_ASSIGN_OR_RETURN(c.rotary, RotaryPositions::Read(json, c.head_dim));
-  return PreNormDecoder::Create(c, {}, head);
+  return PreNormDecoder::Create(c, {.answer_prefix = "transformer."}, head);
 }
 
 Result<std::unique_ptr<Model>> CreateQwen2(const Json& json, Head head) {

@@ -211,16 +211,20 @@ Result<std::unique_ptr<Model>> CreateText(const Json& json, Head head) {
   return std::unique_ptr<Model>(new Qwen35(config, "model.", head));
 }
 
-// ForConditionalGeneration: the text model inside writes, by its own part of the config.
+// The text model inside, by its own part of the config: in ForConditionalGeneration it writes.
 Result<std::unique_ptr<Model>> CreateMultimodal(const Json& json, Head head) {
-  if (head != Head::kSeq2SeqLM)
-    return Unsupported("a multimodal Qwen3.5 is implemented as ForConditionalGeneration, of text");
+  if (head == Head::kNone)
+    return Unsupported("a multimodal Qwen3.5 is implemented with a head, of text, and not bare");
+  if (head == Head::kSeq2SeqLM) head = Head::kCausalLM;
+  SOTTO_RETURN_IF_ERROR(CheckDecoderHead(head));
   if (!json["text_config"].is_object())
     return InvalidFile("config.json: 'text_config' must describe the text model");
   Qwen35Config config;
   SOTTO_RETURN_IF_ERROR(config.Read(json["text_config"]));
   SOTTO_ASSIGN_OR_RETURN(config.tied, json.BoolOr("tie_word_embeddings", config.tied));
-  return std::unique_ptr<Model>(new Qwen35(config, "model.language_model.", Head::kCausalLM));
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string> labels, ReadLabels(json));
+  config.labels = static_cast<int64_t>(labels.size());
+  return std::unique_ptr<Model>(new Qwen35(config, "model.language_model.", head));
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
   c.heads = 16;
   c.kv_heads = 4;
   c.tied = true;
+  c.padding = 128004;
   SOTTO_RETURN_IF_ERROR(c.Read(json));
   SOTTO_ASSIGN_OR_RETURN(c.qkv_bias, json.BoolOr("attention_bias", false));
   c.out_bias = c.qkv_bias;
@@ -41,7 +42,7 @@ Result<std::unique_ptr<Model>> Create(const Json& json, Head head) {
                            return window > 0 && c.without_positions[static_cast<size_t>(i)];
                          }));
   SOTTO_ASSIGN_OR_RETURN(c.rotary, RotaryPositions::Read(json, c.head_dim, {.theta = 2e6}));
-  return PreNormDecoder::Create(c, {}, head);
+  return PreNormDecoder::Create(c, {.answer_prefix = "transformer."}, head);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ TEST(AttentionConfigs, ModernBertRefusesWhatItDoesNotImplement) {
                                  "num_labels": 3)",
                 "two labels");
   ExpectRefused("modernbert-decoder",
-                R"(, "architectures": ["ModernBertDecoderForSequenceClassification"])", "decoder");
+                R"(, "architectures": ["ModernBertDecoderForTokenClassification"])", "decoder");
 }
 
 TEST(AttentionConfigs, NomicBertRefusesWhatItDoesNotImplement) {

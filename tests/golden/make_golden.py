@@ -283,6 +283,8 @@ def run_checked(model, inputs, **options):
 
 def blank_padding(key, value, mask):
   """Zeroes what is computed at padding: for a decoder nobody may rely on it."""
+  if value.dim() < 3:
+    return value
   hidden = mask[:, None, :, None] if "attentions" in key else mask[..., None]
   return value.masked_fill(hidden == 0, 0)
 
