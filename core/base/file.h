@@ -35,6 +35,9 @@ Status AppendFile(const std::string& path, std::string_view bytes);
 Status MakeFolder(const std::string& path);  // with its parents; an existing one is no error
 bool FileExists(const std::string& path);
 
+// Of a part of a mapped file that will not be read again: its pages need not stay in memory.
+void ForgetMapped(std::string_view bytes);
+
 // A read-only view of a file, mapped into memory where the system can.
 class FileView {
  public:

@@ -674,6 +674,31 @@ struct ValueWriter {
 
 }  // namespace
 
+Status GgufParts::Add(GgufHeader header) {
+  SOTTO_ASSIGN_OR_RETURN(const GgufSplit split, ReadGgufSplit(header.metadata()));
+  if (count_ == 0) wanted_ = split.count;
+  if (split.count != wanted_ || split.index != count_) {
+    return InvalidFile(StrCat("it says that it is part ", split.index + 1, " of ", split.count,
+                              ", not ", count_ + 1, " of ", wanted_));
+  }
+  for (TensorInfo info : header.tensors()) {
+    info.file = static_cast<uint32_t>(count_);
+    tensors_.push_back(std::move(info));
+  }
+  if (count_ == 0) metadata_ = std::move(header.metadata());
+  ++count_;
+  return OkStatus();
+}
+
+Status GgufParts::Check() const {
+  if (count_ < wanted_) return InvalidFile(StrCat(count_, " of ", wanted_, " parts are there"));
+  const auto there = static_cast<int64_t>(tensors_.size());
+  SOTTO_ASSIGN_OR_RETURN(const int64_t count,
+                         metadata_.IntOr("split.tensors.count", there, 0, GgufHeader::kMaxTensors));
+  if (count == there) return OkStatus();
+  return InvalidFile(StrCat("the parts have ", there, " tensors, but the first says ", count));
+}
+
 Result<std::string> WriteGguf(const GgufMetadata& metadata, const NamedTensors& tensors) {
   SOTTO_ASSIGN_OR_RETURN(const uint64_t alignment, ReadAlignment(metadata));
   std::string out(kMagic);

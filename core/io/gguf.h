@@ -100,6 +100,27 @@ Result<GgufSplit> ReadGgufSplit(const GgufMetadata& metadata);
 // does not say.
 Result<std::vector<std::string>> GgufSplitNames(std::string_view name, int count);
 
+// The headers of a model's files, in their order, of which the first says how many there are.
+class GgufParts {
+ public:
+  // The header of the next part. One that says to be another part is an error.
+  Status Add(GgufHeader header);
+  int count() const { return count_; }    // added
+  int wanted() const { return wanted_; }  // in all, once the first is there
+  // Whether all are there, with as many tensors as the first says.
+  Status Check() const;
+
+  const GgufMetadata& metadata() const { return metadata_; }  // of the first
+  void ForgetMetadata() { metadata_ = {}; }                   // once it was read: it may be large
+  // Of all, each with the number of its file.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+
+ private:
+  GgufMetadata metadata_;
+  std::vector<TensorInfo> tensors_;
+  int count_ = 0, wanted_ = 1;
+};
+
 // A version 3 file. Integers are written as u32 where they fit, then i32, then i64; tensors of any
 // dtype that the format has.
 Result<std::string> WriteGguf(const GgufMetadata& metadata, const NamedTensors& tensors);

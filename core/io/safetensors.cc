@@ -389,6 +389,23 @@ Status WriteSafetensorsFile(const std::string& path, const NamedTensors& tensors
   return writer.Commit();
 }
 
+Status CheckShards(const ShardIndex& index,
+                   const std::map<std::string, std::string, std::less<>>& file_of) {
+  for (const auto& [name, file] : index.file_of) {
+    const auto at = file_of.find(name);
+    if (at == file_of.end() || at->second != file) {
+      return InvalidFile(StrCat("the index says that tensor '", name, "' is in ", file,
+                                ", but it is ",
+                                at == file_of.end() ? "not there" : "in " + at->second));
+    }
+  }
+  for (const auto& [name, file] : file_of) {
+    if (!index.file_of.contains(name))
+      return InvalidFile(StrCat("tensor '", name, "' of ", file, " is not in the index"));
+  }
+  return OkStatus();
+}
+
 Result<ShardIndex> ParseShardIndex(std::string_view text) {
   Result<Json> json = Json::Parse(text, {.max_depth = 3});
   if (!json.ok()) return json.status().In("the index of the shards");

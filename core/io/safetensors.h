@@ -75,6 +75,9 @@ struct ShardIndex {
   std::vector<std::string> files;  // sorted; plain names in the same folder
 };
 Result<ShardIndex> ParseShardIndex(std::string_view json);
+// Whether every tensor is in the file that the index names, and no other one is there.
+Status CheckShards(const ShardIndex& index,
+                   const std::map<std::string, std::string, std::less<>>& file_of);
 
 // What bytes that are not safetensors seem to be, as a sentence with what to do; empty if unknown.
 std::string_view RecognizeForeignFile(std::string_view first_bytes);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/base/file.h"
 #include "core/tensor/blocks.h"
 
 namespace sotto {
@@ -32,11 +33,11 @@ Status TensorSource::AddSafetensors(std::string_view bytes,
 
 Status TensorSource::AddArriving(std::string_view bytes, size_t arrived, size_t readable_after,
                                  const std::shared_ptr<const void>& owner,
-                                 std::string_view file_name) {
+                                 std::string_view file_name, bool mapped) {
   const auto header = SafetensorsHeader::Parse(bytes.substr(0, arrived), bytes.size());
   if (!header.ok()) return file_name.empty() ? header.status() : header.status().In(file_name);
   SOTTO_RETURN_IF_ERROR(AddTensors({header->tensors().begin(), header->tensors().end()}, bytes,
-                                   readable_after, owner, file_name));
+                                   readable_after, owner, file_name, mapped));
   for (const auto& item : header->metadata()) {
     if (std::find(metadata_.begin(), metadata_.end(), item) == metadata_.end()) {
       metadata_.push_back(item);
@@ -47,13 +48,14 @@ Status TensorSource::AddArriving(std::string_view bytes, size_t arrived, size_t 
 
 Status TensorSource::AddTensors(std::vector<TensorInfo> tensors, std::string_view bytes,
                                 size_t readable_after, const std::shared_ptr<const void>& owner,
-                                std::string_view file_name) {
+                                std::string_view file_name, bool mapped) {
   for (TensorInfo& info : tensors) {
     Entry entry;
     entry.data = bytes.data() + info.begin;
     entry.readable = bytes.size() - info.begin + readable_after;
     entry.file = file_name;
     entry.owner = owner;
+    entry.mapped = mapped;
     entry.info = std::move(info);
     const Status status = Insert(std::move(entry));
     if (!status.ok()) return file_name.empty() ? status : status.In(file_name);
@@ -70,20 +72,9 @@ Status TensorSource::Add(std::string name, Tensor tensor) {
 }
 
 Status TensorSource::Check(const ShardIndex& index) const {
-  for (const auto& [name, file] : index.file_of) {
-    const auto at = entries_.find(name);
-    if (at == entries_.end() || at->second.file != file) {
-      return InvalidFile(StrCat("the index says that tensor '", name, "' is in ", file,
-                                ", but it is ",
-                                at == entries_.end() ? "not there" : "in " + at->second.file));
-    }
-  }
-  for (const auto& [name, entry] : entries_) {
-    if (!index.file_of.contains(name)) {
-      return InvalidFile(StrCat("tensor '", name, "' of ", entry.file, " is not in the index"));
-    }
-  }
-  return OkStatus();
+  std::map<std::string, std::string, std::less<>> file_of;
+  for (const auto& [name, entry] : entries_) file_of.emplace(name, entry.file);
+  return CheckShards(index, file_of);
 }
 
 const TensorInfo* TensorSource::Find(std::string_view name) const {
@@ -132,6 +123,12 @@ Result<std::string_view> TensorSource::TakeBytes(std::string_view name) {
     return std::string_view(static_cast<const char*>(entry.tensor.data()), entry.tensor.bytes());
   }
   return std::string_view(entry.data, static_cast<size_t>(entry.info.end - entry.info.begin));
+}
+
+void TensorSource::Forget(std::string_view name, uint64_t begin, uint64_t end) {
+  const auto at = entries_.find(name);
+  if (at != entries_.end() && at->second.mapped)
+    ForgetMapped({at->second.data + begin, static_cast<size_t>(end - begin)});
 }
 
 void TensorSource::Skip(std::string_view name) {

@@ -27,11 +27,14 @@ class TensorSource {
   // The data must be there when it is taken. Kernels read up to kAlignment bytes past a tensor's
   // end: a tensor with fewer bytes behind it is copied, unless `readable_after` more follow the
   // file.
+  // `mapped`: the bytes are a mapped file's, so that Forget can give their pages back.
   Status AddArriving(std::string_view bytes, size_t arrived, size_t readable_after,
-                     const std::shared_ptr<const void>& owner, std::string_view file_name = "");
+                     const std::shared_ptr<const void>& owner, std::string_view file_name = "",
+                     bool mapped = false);
   // The tensors of a file of any format, at their places in `bytes`.
   Status AddTensors(std::vector<TensorInfo> tensors, std::string_view bytes, size_t readable_after,
-                    const std::shared_ptr<const void>& owner, std::string_view file_name);
+                    const std::shared_ptr<const void>& owner, std::string_view file_name,
+                    bool mapped = false);
   // A tensor that is in memory already.
   Status Add(std::string name, Tensor tensor);
   // Whether every tensor of a sharded model is in the file that its index names, and no other one
@@ -46,6 +49,8 @@ class TensorSource {
   Result<Tensor> TakeF32(std::string_view name, const std::optional<Shape>& shape = std::nullopt);
   // The stored bytes of a tensor, at any alignment, valid as long as the source and its owners.
   Result<std::string_view> TakeBytes(std::string_view name);
+  // Bytes begin..end of a tensor that were taken are of no more use.
+  void Forget(std::string_view name, uint64_t begin, uint64_t end);
   // Counts a tensor as used without reading it.
   void Skip(std::string_view name);
   // Forgets what was taken, so that the same files can fill another model.
@@ -63,7 +68,7 @@ class TensorSource {
     uint64_t readable = 0;  // bytes from `data` on
     std::shared_ptr<const void> owner;
     Tensor tensor;  // of Add
-    bool taken = false;
+    bool taken = false, mapped = false;
   };
   Status Insert(Entry&& entry);
 

@@ -12,6 +12,7 @@
 namespace sotto {
 namespace {
 
+constexpr int64_t kBytesAtATime = 4 << 20;
 constexpr std::string_view kScale = ".scale";  // of rounded values, beside their tensor
 
 // The name under which the checkpoint holds a parameter: as declared; with or without the
@@ -61,7 +62,14 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
   }
   SOTTO_ASSIGN_OR_RETURN(ParameterSink sink, ParameterSink::Create(p, info, options));
   SOTTO_ASSIGN_OR_RETURN(const std::string_view bytes, source.TakeBytes(stored));
-  SOTTO_RETURN_IF_ERROR(sink.Add(bytes.data(), sink.rows()));
+  const int64_t step = std::max<int64_t>(1, kBytesAtATime / std::max<int64_t>(1, sink.row_bytes()));
+  for (int64_t row = 0; row < sink.rows(); row += step) {
+    const int64_t rows = std::min(step, sink.rows() - row);
+    const auto begin = static_cast<uint64_t>(row * sink.row_bytes()),
+               end = begin + static_cast<uint64_t>(rows * sink.row_bytes());
+    SOTTO_RETURN_IF_ERROR(sink.Add(bytes.data() + begin, rows));
+    source.Forget(stored, begin, end);
+  }
   if (sink.wants_scales()) {
     const std::string name = StrCat(stored, kScale);
     SOTTO_RETURN_IF_ERROR(CheckScales(sink, stored, source.Find(name)));
