@@ -1,5 +1,5 @@
 // Measure: the machine's limits, and the models that ship, timed one after another and drawn as bars in tables.
-import { describeVariant, type EngineOptions, pipeline } from 'sotto';
+import { describeVariant, type EngineOptions, type ModelInfo, pipeline } from 'sotto';
 import { element, explain, say } from '../load.js';
 import { type Limit, limitOf, units } from './limits.js';
 import { measure, middle } from './measure.js';
@@ -20,6 +20,8 @@ interface Figure {
   value: number;
   /** In the unit of the figure, too. */
   first?: number;
+  /** What the machine would allow at most, where that is known. */
+  limit?: number | undefined;
 }
 
 interface Group {
@@ -34,11 +36,11 @@ const groups = {
   },
   read: {
     title: 'Reading',
-    note: 'The classifier of the first page, a small BERT; longer bars are better.',
+    note: 'The classifier of the first page, a small BERT. A full bar is the machine’s limit.',
   },
   write: {
     title: 'Writing',
-    note: 'The writer of the second page, a small GPT; longer bars are better.',
+    note: 'The writer of the second page, a small GPT. A full bar is the machine’s limit.',
   },
   start: {
     title: 'Starting',
@@ -61,8 +63,8 @@ let variants: string[] = [];
 
 type Step = { name: string; run(signal: AbortSignal): Promise<void> };
 
-function note(group: GroupName, name: string, unit: string, threads: number, value: number, first?: number): void {
-  figures.push({ group, name, unit, threads, value, ...(first === undefined ? {} : { first }) });
+function note(group: GroupName, figure: Omit<Figure, 'group'>): void {
+  figures.push({ group, ...figure });
   draw();
 }
 
@@ -79,9 +81,36 @@ function limitSteps(threads: number): Step[] {
     name: `limits: ${name}`,
     async run(signal) {
       const rate = await limitOf(limit, { threads, bytes: megabytes * 2 ** 20, milliseconds: 250, signal });
-      if (rate !== undefined) note('limits', name, units[limit], threads, rate);
+      if (rate !== undefined) note('limits', { name, unit: units[limit], threads, value: rate });
     },
   }));
+}
+
+/** Weights of a model: of the matrices that each token is multiplied with, and of the table of its words. */
+function weightsOf({ config }: ModelInfo): { layers: number; words: number } {
+  const number = (...names: string[]) =>
+    names.map((name) => config[name]).find((value) => typeof value === 'number') ?? 0;
+  const hidden = number('hidden_size', 'n_embd');
+  const inner = number('intermediate_size', 'n_inner') || 4 * hidden;
+  const layers = number('num_hidden_layers', 'n_layer') * (4 * hidden * hidden + 2 * hidden * inner);
+  return { layers, words: number('vocab_size') * hidden };
+}
+
+/**
+ * Tokens a second at the machine's limits, weights being one byte each, as those that ship are: two operations a weight
+ * at the rate of dot products, and every weight read once a step.
+ */
+function most(model: ModelInfo, task: 'read' | 'write'): number | undefined {
+  const limit = (what: Limit) => {
+    const name = limitNames.find(([one]) => one === what)?.[1];
+    return figures.find((one) => one.group === 'limits' && one.name === name && one.threads === model.threads)?.value;
+  };
+  const { layers, words } = weightsOf(model);
+  const operations = Math.max(limit('relaxed-dot') ?? 0, limit('i16-dot') ?? 0);
+  const bytes = limit('read');
+  if (!layers || !operations || !bytes) return undefined;
+  if (task === 'read') return (1e9 * operations) / (2 * layers);
+  return 1e9 / Math.max((2 * (layers + words)) / operations, (layers + words) / bytes);
 }
 
 const sentence = 'The acting is superb, but the story goes nowhere.';
@@ -125,7 +154,7 @@ function classifySteps(threads: number): Step[] {
         const { model } = open();
         variants.push(`${model.variant}, ${model.threads}`);
         // Later ones come out of the store.
-        if (threads === 1) note('start', 'the classifier', 'ms', threads, took);
+        if (threads === 1) note('start', { name: 'the classifier', unit: 'ms', threads, value: took });
       },
     },
     ...(
@@ -145,7 +174,13 @@ function classifySteps(threads: number): Step[] {
         const first = await timed(call);
         const { times } = await measure(() => steady(call), { budget, signal });
         const rate = (ms: number) => (1000 * tokens) / ms;
-        note('read', `${name} (${tokens} tokens)`, 'tokens/s', threads, rate(middle(times)), rate(first));
+        const figure = {
+          name: `${name} (${tokens} tokens)`,
+          unit: 'tokens/s',
+          threads,
+          limit: most(run.model, 'read'),
+        };
+        note('read', { ...figure, value: rate(middle(times)), first: rate(first) });
       },
     })),
     { name: 'closing the classifier', run: async () => void (await classify?.dispose()) },
@@ -176,7 +211,8 @@ function writeSteps(threads: number): Step[] {
         return ((times.at(-1) ?? 0) - (times[0] ?? 0)) / (times.length - 1);
       };
       const { first, times } = await measure(perToken, { budget, signal });
-      note('write', name, 'tokens/s', threads, 1000 / middle(times), 1000 / first);
+      const figure = { name, unit: 'tokens/s', threads, limit: most(open().model, 'write') };
+      note('write', { ...figure, value: 1000 / middle(times), first: 1000 / first });
     },
   });
   return [
@@ -186,7 +222,7 @@ function writeSteps(threads: number): Step[] {
         const took = await timed(async () => {
           write = await pipeline('text-generation', address('sotto-write'), { ...options, signal });
         });
-        if (threads === 1) note('start', 'the writer', 'ms', threads, took);
+        if (threads === 1) note('start', { name: 'the writer', unit: 'ms', threads, value: took });
       },
     },
     {
@@ -198,7 +234,9 @@ function writeSteps(threads: number): Step[] {
         const once = async () => (await stream(prompts[turn++ % prompts.length] ?? '', 1, signal))[0] ?? Number.NaN;
         const { first, times } = await measure(once, { budget, signal });
         const rate = (ms: number) => (1000 * tokens) / ms;
-        note('write', `reading a beginning (${tokens} tokens)`, 'tokens/s', threads, rate(middle(times)), rate(first));
+        const name = `reading a beginning (${tokens} tokens)`;
+        const figure = { name, unit: 'tokens/s', threads, limit: most(open().model, 'read') };
+        note('write', { ...figure, value: rate(middle(times)), first: rate(first) });
       },
     },
     decode('after a short beginning', 1),
@@ -219,9 +257,9 @@ function make<K extends keyof HTMLElementTagNameMap>(tag: K, text = '', name = '
   return made;
 }
 
-function barOf({ value, unit, threads }: Figure, most: number): HTMLDivElement {
-  const bar = make('div', '', threads > 1 ? 'bar many' : 'bar');
-  bar.style.setProperty('--part', String(value / most));
+function barOf({ value, unit, threads, limit }: Figure, longest: number): HTMLDivElement {
+  const bar = make('div', '', `bar${threads > 1 ? ' many' : ''}${limit ? ' limited' : ''}`);
+  bar.style.setProperty('--part', String(Math.min(1, value / (limit ?? longest))));
   const text = make('span', `${digits(value)} ${unit}`);
   if (threads > 1) text.title = `${threads} threads`;
   bar.append(text);
@@ -250,10 +288,11 @@ function tableOf(name: GroupName): HTMLTableElement | undefined {
     for (const figure of mine.filter((one) => one.name === what)) {
       const alike = mine.filter(({ unit }) => unit === figure.unit);
       cell.append(barOf(figure, Math.max(...alike.map(({ value }) => value))));
-      const { threads, first, unit } = figure;
+      const { threads, value, first, limit, unit } = figure;
       const by = threads > 1 ? `${threads} threads` : 'one thread';
       const told = [
         ...(threadCounts.length > 1 ? [by] : []),
+        ...(limit === undefined ? [] : [`${Math.round((100 * value) / limit)} % of the limit`]),
         ...(first === undefined ? [] : [`the first call ${digits(first)} ${unit}`]),
       ];
       if (told.length > 0) cell.append(make('p', told.join('; '), 'note'));

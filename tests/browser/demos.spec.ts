@@ -108,6 +108,7 @@ for (const isolate of [false, true]) {
         return [parts.filter((part) => part > 0 && part <= 1).length / parts.length, texts];
       });
       expect(widest).toBe(1);
+      await expect(page.locator('#results')).toContainText(/[\d.]+ % of the limit/);
       expect(names.join()).toMatch(/dot products.*sentence.*beginning.*classifier/);
       expect(complaints).toEqual([]);
     });
