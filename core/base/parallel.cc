@@ -3,6 +3,7 @@
 #if SOTTO_THREADS
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -15,9 +16,9 @@ namespace sotto {
 
 namespace {
 
-// Spins this often before sleeping: long enough to bridge the gap between two kernels of a forward
-// pass (a few microseconds), short enough that an idle page stays cool.
-constexpr int kSpins = 20000;
+// Whoever waits spins for so long before it sleeps: enough to bridge the gap between two loops of a
+// forward pass, little enough that an idle page stays cool.
+constexpr std::chrono::microseconds kSpin{200};
 
 void Pause() {
 #if defined(__x86_64__)
@@ -27,17 +28,44 @@ void Pause() {
 #endif
 }
 
+// Spins until `ready` or until kSpin is over; whether it was ready.
+template <class Ready>
+bool SpinUntil(const Ready& ready) {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point end{};
+  for (;;) {
+    for (int i = 0; i < 256; ++i) {
+      if (ready()) return true;
+      Pause();
+    }
+    const Clock::time_point now = Clock::now();
+    if (end == Clock::time_point{}) end = now + kSpin;
+    if (now >= end) return false;
+  }
+}
+
 }  // namespace
 
+// The caller opens a loop, works in it like everyone, closes it when no item is left, and waits for
+// the workers that are still in it. A worker that comes too late - it slept, it has not even
+// started, or something else has its processor - is not waited for.
 struct ThreadPool::State {
+  // The loop's number in the upper half; whether it is open; how many workers are in it.
+  static constexpr uint64_t kNumber = uint64_t{1} << 32, kOpen = uint64_t{1} << 16,
+                            kInside = kOpen - 1;
+
   std::vector<std::thread> workers;
   std::mutex mutex;
-  std::condition_variable wake;
-  std::atomic<uint64_t> epoch{0};  // grows by one for each loop
-  std::atomic<int> busy{0};        // workers that have not yet finished this loop
-  std::atomic<int64_t> next{0};    // first item that nobody has taken
+  std::condition_variable opened, emptied;
   std::atomic<bool> stop{false};
-  int64_t count = 0, chunk = 0;
+  // On lines of their own: everyone reads the first while others write the second.
+  alignas(64) std::atomic<uint64_t> loop{0};
+  std::atomic<int> sleepers{0};  // workers
+  std::atomic<bool> caller_sleeps{false};
+  alignas(64) std::atomic<int64_t> next{0};  // first item that nobody has taken
+  // What the open loop does.
+  alignas(64) int64_t count = 0;
+  int64_t chunk = 0;
   const FunctionRef<void(int64_t, int64_t)>* body = nullptr;
 
   void Drain() {
@@ -49,18 +77,29 @@ struct ThreadPool::State {
   }
 
   void Work() {
-    uint64_t seen = 0;
+    uint64_t last = 0;  // the loop that this worker was in
+    const auto ready = [&] {
+      const uint64_t now = loop.load();
+      return ((now & kOpen) != 0 && now / kNumber != last) || stop.load(std::memory_order_relaxed);
+    };
     for (;;) {
-      int spins = 0;
-      while (epoch.load(std::memory_order_acquire) == seen && spins++ < kSpins) Pause();
-      if (epoch.load(std::memory_order_acquire) == seen) {
+      if (!SpinUntil(ready)) {
         std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });
+        sleepers.fetch_add(1);
+        opened.wait(lock, ready);
+        sleepers.fetch_sub(1);
       }
-      seen = epoch.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_relaxed)) return;
+      uint64_t now = loop.load();
+      if ((now & kOpen) == 0 || !loop.compare_exchange_strong(now, now + 1)) continue;
       Drain();
-      busy.fetch_sub(1, std::memory_order_release);
+      last = now / kNumber;
+      if (((loop.fetch_sub(1) - 1) & (kOpen | kInside)) == 0 && caller_sleeps.load()) {
+        {
+          std::lock_guard lock(mutex);
+        }
+        emptied.notify_one();
+      }
     }
   }
 };
@@ -78,9 +117,8 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(state_->mutex);
     state_->stop = true;
-    state_->epoch.fetch_add(1, std::memory_order_release);
   }
-  state_->wake.notify_all();
+  state_->opened.notify_all();
   for (std::thread& worker : state_->workers) worker.join();
 }
 
@@ -93,20 +131,23 @@ void ThreadPool::For(int64_t count, int64_t grain, FunctionRef<void(int64_t, int
   s.count = count;
   s.body = &body;
   s.next.store(0, std::memory_order_relaxed);
-  s.busy.store(threads_ - 1, std::memory_order_relaxed);
-  {
-    std::lock_guard lock(s.mutex);
-    s.epoch.fetch_add(1, std::memory_order_release);
-  }
-  s.wake.notify_all();
-  s.Drain();
-  for (int spins = 0; s.busy.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpins) {
-      Pause();
-    } else {
-      std::this_thread::yield();
+  s.loop.store((s.loop.load(std::memory_order_relaxed) / State::kNumber + 1) * State::kNumber +
+               State::kOpen);
+  // Either this sees the sleeper, or the sleeper has seen the loop: both orders are total.
+  if (s.sleepers.load() > 0) {
+    {
+      std::lock_guard lock(s.mutex);
     }
+    s.opened.notify_all();
   }
+  s.Drain();
+  s.loop.fetch_and(~State::kOpen);
+  const auto empty = [&] { return (s.loop.load() & State::kInside) == 0; };
+  if (SpinUntil(empty)) return;
+  std::unique_lock lock(s.mutex);
+  s.caller_sleeps.store(true);
+  s.emptied.wait(lock, empty);
+  s.caller_sleeps.store(false);
 }
 
 #else

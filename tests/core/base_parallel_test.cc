@@ -1,7 +1,10 @@
 #include "core/base/parallel.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -69,6 +72,37 @@ TEST(ParallelFor, ManyShortLoopsInARowAllComplete) {
     });
     for (int64_t i = 0; i < count; ++i) ASSERT_EQ(out[static_cast<size_t>(i)], i + round);
   }
+}
+
+TEST(ParallelFor, CompletesWithManyMoreThreadsThanProcessors) {
+  ThreadPool pool(48);
+  for (int round = 0; round < 200; ++round) {
+    EXPECT_EQ(Visits(&pool, 100, 1), std::vector<int>(100, 1)) << round;
+  }
+}
+
+// Wakes that come while workers fall asleep, or while the caller does, are the ones that get lost.
+TEST(ParallelFor, CompletesAfterPausesOfAnyLength) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 60; ++round) {
+    const auto pause = std::chrono::microseconds(10 * round);
+    std::this_thread::sleep_for(pause);
+    std::vector<int> visits(24);
+    ParallelFor(&pool, 24, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) ++visits[static_cast<size_t>(i)];
+      if (begin == 0) std::this_thread::sleep_for(pause);
+    });
+    EXPECT_EQ(visits, std::vector<int>(24, 1)) << round;
+  }
+}
+
+TEST(ThreadPool, UsesNoProcessorWhenThereIsNothingToDo) {
+  ThreadPool pool(4);
+  Visits(&pool, 1000, 1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const std::clock_t before = std::clock();  // of the whole process
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.05);
 }
 
 TEST(ThreadPool, CountsAreClampedToWhatMakesSense) {
