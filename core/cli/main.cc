@@ -326,20 +326,32 @@ Status Quantize(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(const std::string out, args.Need("out"));
   const std::optional<SaveFormat> format = SaveFormatByName(to);
   if (!format) return args.Misuse(StrCat("--to takes q8, q4, f16 or f32, not '", to, "'"));
+  SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(folder));
   SOTTO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                         OpenModel(folder, {.format = WeightFormat::kF32}));
+                         LoadModel(files, {.format = WeightFormat::kF32}));
   SOTTO_ASSIGN_OR_RETURN(const NamedTensors weights, ExportWeights(*model, *format));
   SOTTO_RETURN_IF_ERROR(MakeFolder(out));
   SOTTO_RETURN_IF_ERROR(
       WriteSafetensorsFile(out + "/model.safetensors", weights, {{"format", "pt"}}));
-  for (const std::string_view name :
-       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "special_tokens_map.json", "chat_template.jinja"}) {
-    const std::string from = StrCat(folder, "/", name);
-    if (!FileExists(from)) continue;
-    SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(from));
-    SOTTO_RETURN_IF_ERROR(WriteFile(StrCat(out, "/", name), text));
+  if (folder.ends_with(".gguf")) {  // whose texts are within
+    for (const auto& [name, text] : {std::pair{"config.json", &files.config},
+                                     {"generation_config.json", &files.generation_config},
+                                     {"tokenizer.json", &files.tokenizer},
+                                     {"tokenizer_config.json", &files.tokenizer_config}}) {
+      if (!text->empty()) SOTTO_RETURN_IF_ERROR(WriteFile(StrCat(out, "/", name), *text));
+    }
   }
+  const auto copy = [&](const std::string& name) -> Status {
+    const std::string from = StrCat(folder, "/", name);
+    if (!FileExists(from)) return OkStatus();
+    SOTTO_ASSIGN_OR_RETURN(const std::string text, ReadFile(from));
+    if (const size_t slash = name.find('/'); slash != name.npos)
+      SOTTO_RETURN_IF_ERROR(MakeFolder(StrCat(out, "/", name.substr(0, slash))));
+    return WriteFile(StrCat(out, "/", name), text);
+  };
+  for (const std::string& name : ModelTextNames(files)) SOTTO_RETURN_IF_ERROR(copy(name));
+  for (const auto& [module, tensors] : files.sentence_tensors)
+    SOTTO_RETURN_IF_ERROR(copy(module + "/model.safetensors"));
   return OkStatus();
 }
 

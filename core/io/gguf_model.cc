@@ -982,6 +982,14 @@ Status DescribeTokens(const GgufMetadata& metadata, int64_t vocab, std::vector<J
 
 }  // namespace
 
+Status DescribeGgufTokenizer(const GgufMetadata& metadata, ModelFiles& files) {
+  SOTTO_ASSIGN_OR_RETURN(const std::vector<std::string>* tokens,
+                         metadata.StringsOrNull("tokenizer.ggml.tokens"));
+  std::vector<Json::Member> ids;
+  return DescribeTokens(
+      metadata, tokens == nullptr ? kMaxVocab : static_cast<int64_t>(tokens->size()), ids, files);
+}
+
 Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>& tensors,
                           const GgufPeek& peek, ModelFiles& files) {
   SOTTO_ASSIGN_OR_RETURN(const std::string name, metadata.StringAt("general.architecture"));

@@ -24,6 +24,9 @@ using GgufPeek = std::function<std::optional<std::string_view>(const TensorInfo&
 Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>& tensors,
                           const GgufPeek& peek, ModelFiles& files);
 
+// Only the texts of the tokenizer, of which a file may have nothing but the words.
+Status DescribeGgufTokenizer(const GgufMetadata& metadata, ModelFiles& files);
+
 }  // namespace sotto
 
 #endif  // SOTTO_CORE_IO_GGUF_MODEL_H_

@@ -246,9 +246,11 @@ bool ModelFiles::SetText(std::string_view name, std::string text) {
 }
 
 Status ReadModelTexts(const std::string& path, ModelFiles& files) {
-  if (path.ends_with(".gguf")) {
-    SOTTO_ASSIGN_OR_RETURN(files, OpenModelFiles(path));
-    return OkStatus();
+  if (path.ends_with(".gguf")) {  // the first file has them
+    SOTTO_ASSIGN_OR_RETURN(const MappedFile file, MapFile(path));
+    const Result<GgufHeader> header = ReadGgufHeader(file.view->bytes());
+    if (!header.ok()) return header.status().In(path);
+    return DescribeGgufTokenizer(header->metadata(), files).In(path);
   }
   const std::string folder = !path.empty() && path.back() == '/' ? path : path + "/";
   for (const ModelText& text : kTexts) {

@@ -55,7 +55,8 @@ Result<ModelFiles> OpenModelFolder(const std::string& path);
 // The names of all files that may hold a text of this model, to copy them.
 std::vector<std::string> ModelTextNames(const ModelFiles& files);
 
-// Only the texts of a folder, each of which may be missing; of a .gguf file all.
+// Only the texts of a folder, each of which may be missing; of a .gguf file those of its tokenizer,
+// which may be all that the file has.
 Status ReadModelTexts(const std::string& path, ModelFiles& files);
 
 }  // namespace sotto

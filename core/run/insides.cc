@@ -92,6 +92,8 @@ Result<NamedTensors> RunInsides(const Model& model, ThreadPool* pool, const Mode
   add("p_gen", output.p_gen);
   add("copy_attention", output.copy_attention);
   if (options.output_logprobs) {
+    if (output.logits.rank() != 3 || output.logits.dim(2) < model.vocab_size())
+      return InvalidArgument("'output_logprobs' needs a language model");
     SOTTO_ASSIGN_OR_RETURN(
         Tensor logprobs,
         Logprobs(output.logits, input.decoder_ids ? input.decoder_ids : input.ids, masked ? 0 : 1));

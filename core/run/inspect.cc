@@ -84,6 +84,7 @@ class Inspection {
     AddModel(config, weights);
     if (config.is_object()) Note(GenerationOptions::Read({}, generation, config, 1).status());
     AddTokenizer();
+    AddSentenceModules();
     Add("bytes", Json::Int(weights.bytes));
     std::vector<Json::Member> by_dtype;
     for (const auto& [dtype, bytes] : weights.by_dtype)
@@ -126,7 +127,8 @@ class Inspection {
           StrCat("and ", wrong.size() - kMostTensorsNamed, " more tensors that do not fit")));
     Add("head", Json::String(std::string(HeadName(model.head()))));
     Add("vocabulary", Json::Int(model.vocab_size()));
-    Add("hidden_size", Json::Int(model.hidden_size()));
+    hidden_size_ = model.hidden_size();
+    Add("hidden_size", Json::Int(hidden_size_));
     Add("context_length", model.max_positions() > 0 ? Json::Int(model.max_positions()) : Json());
     std::vector<Json> labels;
     for (const std::string& label : model.id2label()) labels.push_back(Json::String(label));
@@ -135,7 +137,7 @@ class Inspection {
   }
 
   void AddTokenizer() {
-    bool template_present = !files_.chat_template.empty();
+    bool template_present = false;
     Json tokenizer;
     const Result<Tokenizer> read = TokenizerOf(files_);
     if (read.ok()) {
@@ -144,7 +146,7 @@ class Inspection {
       tokenizer =
           Json::Object({{"kind", json.ok() ? OrNull((*json)["model"]["type"].as_string()) : Json()},
                         {"vocabulary", Json::Int(read->vocab_size())}});
-      template_present = template_present || !read->chat_template().empty();
+      template_present = !read->chat_template().empty();
     } else if (!files_.tokenizer.empty() || !files_.sentencepiece.empty() ||
                !files_.vocab.empty()) {
       Note(read.status());
@@ -153,7 +155,23 @@ class Inspection {
     Add("chat_template", Json::Bool(template_present));
   }
 
+  // What sentence-transformers puts behind the model.
+  void AddSentenceModules() {
+    const auto listed = files_.sentence_texts.find("modules.json");
+    if (listed == files_.sentence_texts.end()) return;
+    const Result<std::vector<SentenceModule>> modules = ParseModules(listed->second);
+    std::vector<Json> types;
+    for (const SentenceModule& module : modules.ok() ? *modules : std::vector<SentenceModule>())
+      types.push_back(Json::String(module.type));
+    Add("sentence_modules", Json::Array(std::move(types)));
+    ModelFiles copy;  // whose tensors may be taken
+    copy.sentence_texts = files_.sentence_texts;
+    copy.sentence_tensors = files_.sentence_tensors;
+    if (hidden_size_ > 0) Note(SentenceModules::Read(copy, hidden_size_).status());
+  }
+
   const ModelFiles& files_;
+  int64_t hidden_size_ = 0;
   std::vector<Json::Member> members_;
   std::vector<Json> unsupported_;
 };
@@ -192,6 +210,8 @@ std::string InspectTable(const Json& inspected) {
                                         : StrCat(Shown(tokenizer["kind"]), ", ",
                                                  Shown(tokenizer["vocabulary"]), " tokens"));
   line("chat_template", inspected["chat_template"].as_bool() ? "yes" : "no");
+  for (const Json& module : inspected["sentence_modules"].items())
+    line("sentence_module", module.as_string());
   line("bytes", Shown(inspected["bytes"]));
   for (const auto& [dtype, bytes] : inspected["bytes_by_dtype"].members())
     line(StrCat("  ", dtype), Shown(bytes));

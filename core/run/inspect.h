@@ -11,7 +11,8 @@
 namespace sotto {
 
 // {"architecture", "class", "head", "parameters", "vocabulary", "hidden_size", "context_length",
-//  "labels", "tokenizer": {"kind", "vocabulary"}, "chat_template", "bytes", "bytes_by_dtype",
+//  "labels", "tokenizer": {"kind", "vocabulary"}, "chat_template", "sentence_modules": [class, ...]
+//  where modules.json lists some, "bytes", "bytes_by_dtype",
 //  "tensors": [{"name", "dtype", "shape", "bytes"}], "unsupported": [sentence, ...]}. What is not
 // known is null; context_length is also null where there is no limit.
 Json InspectModel(const ModelFiles& files);

@@ -108,6 +108,21 @@ std::vector<std::string_view> TaskNames() {
 
 Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files,
                                                  const Options& options) {
+  const Result<Json> config = Json::Parse(files.config);
+  if (!config.ok()) return config.status().In("config.json");
+  SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(*config));
+  // What is wrong with the texts shows before the weights are read.
+  TensorSource tensors = std::move(files.tensors);
+  Model* const filled = model.get();
+  SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
+                         Load(task, std::move(files), std::move(model), options));
+  SOTTO_RETURN_IF_ERROR(LoadWeights(*filled, tensors, {.format = options.format}));
+  return pipeline;
+}
+
+Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files,
+                                                 std::unique_ptr<Model> model,
+                                                 const Options& options) {
   std::unique_ptr<Pipeline> p(
       new Pipeline(options.pool ? options.pool : std::make_shared<ThreadPool>(options.threads)));
   const Task* found = nullptr;
@@ -117,12 +132,9 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
   if (found == nullptr && !task.empty())
     return Unsupported(StrCat("the task '", task, "' is not implemented"));
   if (found != nullptr) p->task_ = found->name;
-
-  Result<Json> config = Json::Parse(files.config);
-  if (!config.ok()) return config.status().In("config.json");
-  SOTTO_ASSIGN_OR_RETURN(p->model_, CreateModel(*config));
+  p->model_ = std::move(model);
   if (found != nullptr && !found->any_head && p->model_->head() != found->head) {
-    return InvalidArgument(StrCat("this model (", (*config)["architectures"].Dump(),
+    return InvalidArgument(StrCat("this model (", p->model_->config()["architectures"].Dump(),
                                   ") has no head for ", found->name));
   }
   if (!files.generation_config.empty()) {
@@ -137,7 +149,8 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
                               ", but the model embeds only ", p->model_->vocab_size()));
   }
   p->tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
-  SOTTO_RETURN_IF_ERROR(LoadWeights(*p->model_, files.tensors, {.format = options.format}));
+  if (p->task_ == "feature-extraction")
+    p->sentence_ = SentenceModules::Read(files, p->model_->hidden_size());
   return p;
 }
 
@@ -151,6 +164,7 @@ Result<Tokenizer> TokenizerOf(const ModelFiles& files) {
                         .sentencepiece = files.sentencepiece,
                         .vocab = files.vocab,
                         .merges = files.merges,
+                        .chat_template = files.chat_template,
                         .model_type = model_type});
 }
 
@@ -176,12 +190,14 @@ Result<Encoding> Pipeline::EncodeText(const Json& input, bool truncate) const {
   return tokenizer_->Encode(input.as_string(), options);
 }
 
-Result<ModelOutput> Pipeline::Forward(Context& ctx, const Encoding& encoding) const {
+Result<ModelOutput> Pipeline::Forward(Context& ctx, const Encoding& encoding,
+                                      const Tensor& rows) const {
   if (encoding.ids.empty())
     return InvalidArgument("the text is empty, and this tokenizer adds no special tokens");
   ModelInput input;
   SOTTO_ASSIGN_OR_RETURN(input.ids, Ids(ctx, encoding.ids));
   SOTTO_ASSIGN_OR_RETURN(input.token_type_ids, Ids(ctx, encoding.type_ids));
+  input.rows = rows;
   ModelOutput output = model_->Forward(ctx, input);
   if (!ctx.ok()) return ctx.status();
   return output;
@@ -196,12 +212,11 @@ Result<Json> Pipeline::Classify(const Json& input, const Json& options) {
                          options.IntOr("top_k", all ? INT32_MAX : 1, 1, INT32_MAX));
   const bool listed = options.has("top_k");
   SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", true));
-  const bool multi_label =
-      model_->config()["problem_type"].as_string() == "multi_label_classification";
-  SOTTO_ASSIGN_OR_RETURN(
-      const std::string function,
-      options.StringOr("function_to_apply",
-                       multi_label || labels.size() == 1 ? "sigmoid" : "softmax"));
+  const std::string& problem = model_->config()["problem_type"].as_string();
+  std::string function = labels.size() == 1 ? "sigmoid" : "softmax";
+  if (problem == "multi_label_classification") function = "sigmoid";
+  if (problem == "regression") function = "none";
+  SOTTO_ASSIGN_OR_RETURN(function, options.StringOr("function_to_apply", function));
   if (function != "sigmoid" && function != "softmax" && function != "none") {
     return InvalidArgument("'function_to_apply' is one of softmax, sigmoid, none");
   }
@@ -284,42 +299,82 @@ Result<Json> Pipeline::FillMask(const Json& input, const Json& options) {
   return Each(input, one);
 }
 
+Result<Tensor> Pipeline::TokenVectors(Context& ctx, const Encoding& encoding) const {
+  // A language model's logits are of no use here, and may be many: one row of them is enough.
+  SOTTO_ASSIGN_OR_RETURN(const Tensor first, Tensor::Zeros({1}, DType::kI32));
+  SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding, first));
+  const Tensor& x = output.last_hidden_state;
+  return x.Reshaped({x.dim(1), x.dim(2)});
+}
+
 Result<Features> Pipeline::Extract(std::string_view text, const Json& options) {
-  SOTTO_RETURN_IF_ERROR(
-      CheckOptions(options, "feature-extraction", {"pooling", "normalize", "truncation"}));
+  SOTTO_ASSIGN_OR_RETURN(const bool sentence, options.BoolOr("sentence_embedding", false));
+  if (sentence) return EmbedSentence(text, options);
+  SOTTO_RETURN_IF_ERROR(CheckOptions(options, "feature-extraction without 'sentence_embedding'",
+                                     {"sentence_embedding", "pooling", "normalize", "truncation"}));
   SOTTO_ASSIGN_OR_RETURN(const std::string pooling, options.StringOr("pooling", "none"));
   SOTTO_ASSIGN_OR_RETURN(const bool normalize, options.BoolOr("normalize", false));
   SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", true));
-  if (pooling != "none" && pooling != "mean" && pooling != "cls")
-    return InvalidArgument("'pooling' is one of none, mean, cls");
+  const std::optional<Pooling> mode = PoolingByName(pooling);
+  if (pooling != "none" && !mode) {
+    return InvalidArgument(
+        "'pooling' is one of none, mean, cls, max, mean_sqrt_len, weightedmean, lasttoken");
+  }
   SOTTO_ASSIGN_OR_RETURN(const Encoding encoding,
                          EncodeText(Json::String(std::string(text)), truncate));
   Context ctx(&arena_, pool_.get());
-  SOTTO_ASSIGN_OR_RETURN(const ModelOutput output, Forward(ctx, encoding));
-  const Tensor& x = output.last_hidden_state;
-  const int64_t tokens = x.dim(1), hidden = x.dim(2);
+  SOTTO_ASSIGN_OR_RETURN(const Tensor x, TokenVectors(ctx, encoding));
+  const int64_t tokens = x.dim(0), hidden = x.dim(1);
   Features out;
-  if (pooling == "none") {
+  if (mode) {
+    out.dims = {1, hidden};
+    AppendPooled(*mode, x, 0, out.data);
+  } else {
     out.dims = {1, tokens, hidden};
     out.data.assign(x.floats().begin(), x.floats().end());
-  } else {
-    out.dims = {1, hidden};
-    out.data.assign(x.f32(), x.f32() + hidden);
-    if (pooling == "mean") {
-      for (int64_t t = 1; t < tokens; ++t) {
-        for (int64_t c = 0; c < hidden; ++c) out.data[c] += x.f32()[t * hidden + c];
-      }
-      for (float& v : out.data) v /= static_cast<float>(tokens);
-    }
   }
-  for (size_t row = 0; normalize && row < out.data.size(); row += static_cast<size_t>(hidden)) {
-    double sum = 0;
-    for (int64_t c = 0; c < hidden; ++c)
-      sum += static_cast<double>(out.data[row + c]) * out.data[row + c];
-    const double norm = std::max(std::sqrt(sum), 1e-12);
-    for (int64_t c = 0; c < hidden; ++c)
-      out.data[row + c] = static_cast<float>(out.data[row + c] / norm);
+  for (size_t row = 0; normalize && row < out.data.size(); row += static_cast<size_t>(hidden))
+    ScaleToLength1({out.data.data() + row, static_cast<size_t>(hidden)});
+  return out;
+}
+
+Result<Features> Pipeline::EmbedSentence(std::string_view text, const Json& options) {
+  SOTTO_RETURN_IF_ERROR(CheckOptions(
+      options, "feature-extraction with 'sentence_embedding'",
+      {"sentence_embedding", "prompt", "prompt_name", "truncate_dim", "normalize", "truncation"}));
+  if (!sentence_.ok()) return sentence_.status();
+  SOTTO_ASSIGN_OR_RETURN(const bool normalize, options.BoolOr("normalize", false));
+  SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", true));
+  SOTTO_ASSIGN_OR_RETURN(const int64_t dim, options.IntOr("truncate_dim", 0, 1, INT32_MAX));
+  SOTTO_ASSIGN_OR_RETURN(std::string prompt, options.StringOr("prompt", ""));
+  if (options["prompt"].is_null()) {
+    SOTTO_ASSIGN_OR_RETURN(prompt, sentence_->Prompt(options["prompt_name"]));
   }
+  EncodeOptions encode{.parse_special = false};
+  if (truncate) {
+    int64_t most = sentence_->max_seq_length(), most_of_model = model_->max_positions();
+    if (most == 0) most = tokenizer_->model_max_length();
+    if (most == 0 || (most_of_model > 0 && most_of_model < most)) most = most_of_model;
+    encode.max_length = static_cast<int>(most);
+  }
+  SOTTO_ASSIGN_OR_RETURN(const Encoding encoding,
+                         tokenizer_->Encode(sentence_->Prepared(prompt, text), encode));
+  int64_t prompt_tokens = 0;
+  if (!prompt.empty() && !sentence_->include_prompt()) {
+    SOTTO_ASSIGN_OR_RETURN(const Encoding alone,
+                           tokenizer_->Encode(sentence_->Prepared(prompt, ""), encode));
+    // The token that ends a text is not part of the prompt.
+    const bool ended = !alone.ids.empty() && tokenizer_->IsSpecial(alone.ids.back());
+    prompt_tokens = static_cast<int64_t>(alone.size()) - (ended ? 1 : 0);
+  }
+  Context ctx(&arena_, pool_.get());
+  SOTTO_ASSIGN_OR_RETURN(const Tensor x, TokenVectors(ctx, encoding));
+  Features out;
+  SOTTO_ASSIGN_OR_RETURN(out.data, sentence_->Embed(ctx, x, prompt_tokens));
+  if (dim > 0 && dim < static_cast<int64_t>(out.data.size()))
+    out.data.resize(static_cast<size_t>(dim));
+  if (normalize) ScaleToLength1(out.data);
+  out.dims = {1, static_cast<int64_t>(out.data.size())};
   return out;
 }
 
@@ -358,6 +413,17 @@ Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view text, co
   }
   return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(encoding.ids),
                            std::move(read), std::move(copied));
+}
+
+Result<std::unique_ptr<Generation>> Pipeline::GenerateAfterTemplate(
+    std::span<const std::string> pieces, const Json& options) {
+  SOTTO_ASSIGN_OR_RETURN(
+      GenerationOptions read,
+      GenerationOptions::Read(options, generation_config_, model_->config(), kDefaultNewTokens));
+  std::vector<int32_t> ids;
+  for (const std::string& piece : pieces)
+    SOTTO_RETURN_IF_ERROR(tokenizer_->EncodeIds(piece, /*parse_special=*/true, ids));
+  return Generation::Start(*model_, *tokenizer_, pool_.get(), std::move(ids), std::move(read));
 }
 
 Json Pipeline::TokenJson(const Generation& generation, int32_t token, const TokenScore& score) {

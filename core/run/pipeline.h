@@ -5,6 +5,8 @@
 #define SOTTO_CORE_RUN_PIPELINE_H_
 
 #include <memory>
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "core/models/model.h"
 #include "core/run/generation.h"
 #include "core/run/insides.h"
+#include "core/run/sentence_modules.h"
 #include "core/text/tokenizer.h"
 
 namespace sotto {
@@ -43,14 +46,20 @@ class Pipeline {
   // `task`: a name in TaskNames(), or empty to run the model without one.
   static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files,
                                                 const Options& options);
+  // The same of a model that has its weights (see ModelStream); the files' tensors are not read.
+  static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files,
+                                                std::unique_ptr<Model> model,
+                                                const Options& options);
 
   // Runs the task to its end. Input: a text or a list of texts (for text-classification also
   // {"text", "text_pair"}). Unknown options are errors that name them.
   //   text-classification  {top_k, function_to_apply, truncation} -> [{label, score}]
   //   fill-mask            {top_k, targets}   -> [{score, token, token_str, sequence}]
-  //   feature-extraction   {pooling: none|mean|cls, normalize, truncation} -> nested lists of
-  //   numbers text-generation      see GenerationOptions, and return_full_text ->
-  //   [{generated_text}], with
+  //   feature-extraction   {pooling: none|mean|cls|max|mean_sqrt_len|weightedmean|lasttoken,
+  //                        normalize, truncation}; or with sentence_embedding the vector that the
+  //                        model's modules.json makes, {prompt, prompt_name, truncate_dim,
+  //                        normalize, truncation} -> nested lists of numbers
+  //   text-generation      see GenerationOptions, and return_full_text -> [{generated_text}], with
   //                        output_logprobs also {tokens: [{token, token_str, logprob}]}
   //   text2text-generation the same of an encoder-decoder, with truncation (of the source to the
   //                        model's positions) in place of return_full_text
@@ -59,6 +68,11 @@ class Pipeline {
   Result<Features> Extract(std::string_view text, const Json& options);
   // The generating tasks by steps; the pipeline outlives the generation.
   Result<std::unique_ptr<Generation>> Generate(std::string_view text, const Json& options);
+  // The same after a rendered chat template: its special tokens count, and none is added around.
+  // In several pieces, no token crosses from one to the next, so that what a user wrote can be kept
+  // apart where it spells a special token.
+  Result<std::unique_ptr<Generation>> GenerateAfterTemplate(std::span<const std::string> pieces,
+                                                            const Json& options);
   // What a finished one made: [{generated_text}], each after `before`, with tokens where asked.
   Json GeneratedJson(const Generation& generation, std::string_view before) const;
   // {token, token_str, logprob, top_logprobs: [{token, token_str, logprob}]} of a token that it
@@ -75,7 +89,12 @@ class Pipeline {
 
  private:
   explicit Pipeline(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)) {}
-  Result<ModelOutput> Forward(Context& ctx, const Encoding& encoding) const;
+  // `rows`: where a language model computes logits; empty: everywhere.
+  Result<ModelOutput> Forward(Context& ctx, const Encoding& encoding,
+                              const Tensor& rows = {}) const;
+  Result<Features> EmbedSentence(std::string_view text, const Json& options);
+  // The vectors of a text's tokens, [tokens, hidden].
+  Result<Tensor> TokenVectors(Context& ctx, const Encoding& encoding) const;
   Result<Encoding> EncodeText(const Json& input, bool truncate) const;
   Result<Json> Classify(const Json& input, const Json& options);
   Result<Json> FillMask(const Json& input, const Json& options);
@@ -90,6 +109,7 @@ class Pipeline {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Json generation_config_;
+  Result<SentenceModules> sentence_ = NotFound("this pipeline embeds no sentences");
   Arena arena_;
   std::shared_ptr<ThreadPool> pool_;
 };

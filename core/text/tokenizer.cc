@@ -518,7 +518,8 @@ Tokenizer::~Tokenizer() = default;
 
 Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
                                       std::string_view tokenizer_config_json,
-                                      std::string_view special_tokens_map_json) {
+                                      std::string_view special_tokens_map_json,
+                                      std::string_view chat_template_jinja) {
   const auto parse = [](std::string_view text, const char* name) -> Result<Json> {
     if (text.empty()) return Json();
     Result<Json> json = Json::Parse(text);
@@ -549,6 +550,7 @@ Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
   };
   if (Status status = build(); !status.ok()) return status.In("tokenizer.json");
   impl->ReadConfig(config, special);
+  if (!chat_template_jinja.empty()) impl->chat_template = chat_template_jinja;
   if (Status status = impl->ReadAddedEnds(config); !status.ok()) {
     return status.In("tokenizer_config.json");
   }
@@ -612,6 +614,22 @@ std::optional<int32_t> Tokenizer::pad_id() const { return Present(impl_->roles[k
 std::optional<int32_t> Tokenizer::cls_id() const { return Present(impl_->roles[kCls]); }
 std::optional<int32_t> Tokenizer::sep_id() const { return Present(impl_->roles[kSep]); }
 std::optional<int32_t> Tokenizer::mask_id() const { return Present(impl_->roles[kMask]); }
+
+std::vector<std::pair<std::string_view, std::string>> Tokenizer::named_tokens() const {
+  std::vector<std::pair<std::string_view, std::string>> out;
+  for (int role = 0; role < kRoleCount; ++role) {
+    if (impl_->roles[role] >= 0) out.emplace_back(kRoleKeys[role], IdToToken(impl_->roles[role]));
+  }
+  return out;
+}
+
+std::vector<std::string> Tokenizer::special_tokens() const {
+  std::vector<std::string> out;
+  for (int32_t id = 0, n = vocab_size(); id < n; ++id) {
+    if (IsSpecial(id)) out.push_back(IdToToken(id));
+  }
+  return out;
+}
 
 int Tokenizer::special_tokens_to_add(bool pair) const {
   return impl_->post_processor.AddedTo(pair);

@@ -62,11 +62,12 @@ class StreamDecoder;
 
 class Tokenizer {
  public:
-  // The other two files are optional: they name the special tokens, the chat template and the
-  // limits.
+  // The other files are optional: they name the special tokens, the chat template and the limits.
+  // chat_template.jinja wins over what tokenizer_config.json says.
   static Result<Tokenizer> FromJson(std::string_view tokenizer_json,
                                     std::string_view tokenizer_config_json = {},
-                                    std::string_view special_tokens_map_json = {});
+                                    std::string_view special_tokens_map_json = {},
+                                    std::string_view chat_template_jinja = {});
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
@@ -93,6 +94,9 @@ class Tokenizer {
   std::optional<int32_t> cls_id() const;
   std::optional<int32_t> sep_id() const;
   std::optional<int32_t> mask_id() const;
+  // The tokens with a role, by Hugging Face's names ("bos_token"), as chat templates ask for them.
+  std::vector<std::pair<std::string_view, std::string>> named_tokens() const;
+  std::vector<std::string> special_tokens() const;  // as they are spelled
 
   // How many tokens the post-processor adds to one text, or to a pair.
   int special_tokens_to_add(bool pair) const;

@@ -826,10 +826,11 @@ Result<std::string> TokenizerJsonOf(const TokenizerFiles& files) {
 
 Result<Tokenizer> OpenTokenizer(const TokenizerFiles& files) {
   if (!files.tokenizer.empty() && !IsGgml(files.tokenizer)) {
-    return Tokenizer::FromJson(files.tokenizer, files.config, files.special_tokens_map);
+    return Tokenizer::FromJson(files.tokenizer, files.config, files.special_tokens_map,
+                               files.chat_template);
   }
   SOTTO_ASSIGN_OR_RETURN(const std::string json, TokenizerJsonOf(files));
-  return Tokenizer::FromJson(json, files.config, files.special_tokens_map);
+  return Tokenizer::FromJson(json, files.config, files.special_tokens_map, files.chat_template);
 }
 
 }  // namespace sotto

@@ -22,6 +22,7 @@ struct TokenizerFiles {
   std::string_view sentencepiece;       // spiece.model, sentencepiece.bpe.model, source.spm, ...
   std::string_view vocab;               // vocab.json or vocab.txt
   std::string_view merges;              // merges.txt
+  std::string_view chat_template;       // chat_template.jinja
   std::string_view model_type;          // of config.json: says the class where no file does
 };
 

@@ -129,6 +129,18 @@ test('inspect tells what a model is, for programs and for readers', () => {
   assert.match(stderr, /can run this model/);
 });
 
+test("inspect lists the modules of sentence-transformers, and says which one is not implemented", () => {
+  const folder = path.join(scratch, 'sentence');
+  fs.cpSync(`${golden}/sentence-embedding`, folder, { recursive: true });
+  const inspected = json(['inspect', '--model', folder]);
+  assert.equal(inspected.sentence_modules.length, 7);
+  assert.deepEqual(inspected.unsupported, []);
+  const list = JSON.parse(fs.readFileSync(`${folder}/modules.json`, 'utf8'));
+  list.push({ idx: 7, name: '7', path: '7_LSTM', type: 'sentence_transformers.models.LSTM' });
+  fs.writeFileSync(`${folder}/modules.json`, JSON.stringify(list));
+  assert.match(json(['inspect', '--model', folder]).unsupported[0], /models\.LSTM/);
+});
+
 test('inspect says why a model cannot be run', () => {
   const from = 'tests/golden/models/gpt2';
   const changed = (name, change) => {
@@ -176,6 +188,21 @@ test('run gives what the pipeline gives, for a text and for JSON', () => {
   assert.ok(Math.abs(plain.score - output[0].score) < 1e-4);
   assert.deepEqual(json(['run', 'sentiment-analysis', ...model], JSON.stringify([input])), [plain]);
   assert.equal(json(['run', 'text-classification', ...model, '--set', 'top_k=3'], input).length, 3);
+});
+
+test('quantize takes a GGUF file, and the modules of sentence-transformers along', () => {
+  const out = path.join(scratch, 'of-gguf');
+  const made = sotto(['quantize', '--model', 'tests/golden/gguf/llama.gguf', '--to', 'f32', '--out', out]);
+  assert.equal(made.status, 0, made.stderr);
+  const logits = (model) => json(['logits', '--model', model, '--ids', '1,2,3']).data;
+  assert.deepEqual(logits(out), logits('tests/golden/gguf/llama.gguf'));
+  const sentences = path.join(scratch, 'sentences');
+  const from = `${golden}/sentence-embedding`;
+  assert.equal(sotto(['quantize', '--model', from, '--to', 'f32', '--out', sentences]).status, 0);
+  const embed = (model) =>
+    json(['run', 'feature-extraction', '--model', model, '--set', 'sentence_embedding=true'], 'A quiet river.');
+  assert.deepEqual(embed(sentences), embed(from));
+  assert.equal(embed(from)[0].length, 12);
 });
 
 test('quantize writes a smaller model that still runs', () => {

@@ -18,7 +18,7 @@
 namespace sotto {
 namespace {
 
-constexpr double kMegabyte = 1e6;
+constexpr double kMegabyte = 1e6, kUnknown = -1e18, kFailed = -2e18;
 constexpr char kConfig[] =
     R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 32000,
         "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8,
@@ -66,14 +66,14 @@ double StatusBytes(const char* key) {
 }
 
 // The most that `load` adds to the memory of a process of its own, beyond what its model keeps;
-// pages of mapped files count. Negative: it failed, or the system does not tell.
+// pages of mapped files count. A little below 0 where memory that was free before served.
 template <class Load>
 double PeakBeyondWeights(const Load& load) {
   int ends[2];
-  if (::pipe(ends) != 0) return -1;
+  if (::pipe(ends) != 0) return kUnknown;
   const pid_t child = ::fork();
   if (child == 0) {
-    double beyond = -1;
+    double beyond = kUnknown;
     const int reset = ::open("/proc/self/clear_refs", O_WRONLY);
     if (reset >= 0 && ::write(reset, "5", 1) == 1) {  // the peak counts from here
       const double before = StatusBytes("VmRSS");
@@ -83,22 +83,22 @@ double PeakBeyondWeights(const Load& load) {
       for (const Parameter& p : model->parameters().all())
         kept += static_cast<double>(p.tensor->bytes());
       beyond = peak - before - kept;
-      if (kept < 60 * kMegabyte || peak < kept) beyond = -2;
+      if (kept < 60 * kMegabyte || peak < kept) beyond = kFailed;
     }
     if (::write(ends[1], &beyond, sizeof beyond) < 0) ::_exit(1);
     ::_exit(0);
   }
-  double beyond = -1;
+  double beyond = kFailed;
   ::close(ends[1]);
-  if (::read(ends[0], &beyond, sizeof beyond) != sizeof beyond) beyond = -1;
+  if (::read(ends[0], &beyond, sizeof beyond) != sizeof beyond) beyond = kFailed;
   ::close(ends[0]);
   ::waitpid(child, nullptr, 0);
   return beyond;
 }
 
 void ExpectLittle(double beyond, const std::string& what) {
-  if (beyond == -1) GTEST_SKIP() << "the system does not tell";
-  EXPECT_GE(beyond, 0) << what;
+  if (beyond == kUnknown) GTEST_SKIP() << "the system does not tell";
+  EXPECT_GT(beyond, -64 * kMegabyte) << what;
   EXPECT_LT(beyond, 64 * kMegabyte) << what;
   testing::Test::RecordProperty(what, std::to_string(beyond / kMegabyte));
   std::printf("%s: %.1f MB beyond the weights\n", what.c_str(), beyond / kMegabyte);

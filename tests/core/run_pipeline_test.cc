@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <map>
 #include <set>
 
 #include "core/base/file.h"
@@ -63,13 +65,116 @@ TEST_P(GoldenPipeline, ReturnsWhatHuggingFaceReturns) {
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
                          testing::Values("text-classification", "text-classification-multi-label",
-                                         "fill-mask", "feature-extraction", "text-generation",
-                                         "text2text-generation"),
+                                         "fill-mask", "feature-extraction", "sentence-embedding",
+                                         "text-generation", "text2text-generation"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+std::string SentenceFolder() {
+  return SOTTO_SOURCE_DIR "/tests/golden/pipelines/sentence-embedding";
+}
+
+// Why the changed files of the golden model give no sentence's vector.
+std::string SentenceError(const std::function<void(ModelFiles&)>& change, const char* options) {
+  ModelFiles files = *OpenModelFolder(SentenceFolder());
+  change(files);
+  Result<std::unique_ptr<Pipeline>> pipeline =
+      Pipeline::Load("feature-extraction", std::move(files), {});
+  if (!pipeline.ok()) return pipeline.status().message();
+  return (*pipeline)->Run(Json::String("A boat."), *Json::Parse(options)).status().message();
+}
+
+TEST(SentenceModules, WhatIsNotImplementedIsAnErrorThatNamesIt) {
+  const char* asks = R"({"sentence_embedding": true})";
+  const auto of = [&](const std::string& file, const std::string& text) {
+    return SentenceError([&](ModelFiles& files) { EXPECT_TRUE(files.SetText(file, text)); }, asks);
+  };
+  const auto expect = [](const std::string& message, const std::string& part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  EXPECT_EQ(SentenceError([](ModelFiles&) {}, asks), "");
+  const auto modules = [&](const std::string& last) {
+    return of("modules.json",
+              StrCat(R"([{"type": "sentence_transformers.models.Transformer", "path": ""},
+                         {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"})",
+                     last, "]"));
+  };
+  EXPECT_EQ(modules(""), "");
+  expect(modules(R"(, {"type": "sentence_transformers.models.CNN", "path": "2_CNN"})"),
+         "models.CNN");
+  expect(modules(R"(, {"type": "own_code.Dense", "path": "2_Dense"})"), "own_code.Dense");
+  expect(modules(R"(, {"type": "sentence_transformers.models.Dense", "path": "../x"})"), "path");
+  expect(of("modules.json", "{}"), "modules.json");
+  expect(of("modules.json", R"([{"type": "sentence_transformers.models.BoW", "path": ""}])"),
+         "models.BoW");
+  expect(
+      of("modules.json", R"([{"type": "sentence_transformers.models.Transformer", "path": ""}])"),
+      "Pooling");
+  expect(of("1_Pooling/config.json", R"({"pooling_mode_first_and_last": true})"),
+         "pooling_mode_first_and_last");
+  expect(of("1_Pooling/config.json", R"({"word_embedding_dimension": 5})"),
+         "word_embedding_dimension");
+  expect(of("1_Pooling/config.json", R"({"pooling_mode": "attention"})"), "attention");
+  expect(of("2_Dense/config.json", R"({"in_features": 3, "out_features": 20})"), "in_features");
+  const std::string dense = *ReadFile(SentenceFolder() + "/2_Dense/config.json");
+  std::string other = dense;
+  other.replace(other.find("Tanh"), 4, "Mish");
+  expect(of("2_Dense/config.json", other), "Mish");
+  expect(of("sentence_bert_config.json", R"({"max_seq_length": 0})"), "max_seq_length");
+  expect(of("sentence_bert_config.json", R"({"tokenizer_args": {}})"), "tokenizer_args");
+  expect(of("config_sentence_transformers.json", R"({"model_type": "SparseEncoder"})"),
+         "SparseEncoder");
+  expect(of("config_sentence_transformers.json", R"({"default_prompt_name": "none"})"), "none");
+  expect(SentenceError([](ModelFiles& f) { f.sentence_tensors.erase("2_Dense"); }, asks),
+         "pytorch_model.bin");
+  expect(SentenceError([](ModelFiles& f) { f.sentence_texts.clear(); }, asks),
+         "choose a 'pooling'");
+}
+
+TEST(SentenceModules, OptionsThatMakeNoSenseAreErrors) {
+  const auto error = [](const char* options) { return SentenceError([](ModelFiles&) {}, options); };
+  EXPECT_NE(error(R"({"sentence_embedding": true, "pooling": "mean"})").find("'pooling'"),
+            std::string::npos);
+  EXPECT_NE(error(R"({"prompt": "x"})").find("'prompt'"), std::string::npos);
+  EXPECT_NE(error(R"({"pooling": "median"})").find("weightedmean"), std::string::npos);
+  EXPECT_NE(error(R"({"sentence_embedding": true, "prompt_name": "x"})")
+                .find("known are query, document, spaced"),
+            std::string::npos);
+  EXPECT_NE(error(R"({"sentence_embedding": true, "truncate_dim": 0})").find("truncate_dim"),
+            std::string::npos);
+}
+
+// The modes of the golden model's pooling are joined in this order.
+TEST(SentenceModules, EveryPoolingCanBeAskedForByItsName) {
+  const auto p = Open("feature-extraction", "feature-extraction");
+  const Json tokens = (*p->Run(Json::String("A quiet river."), {})).items()[0];
+  const size_t n = tokens.items().size();
+  for (const char* mode : {"cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken"}) {
+    const Json options = Json::Object({{"pooling", Json::String(mode)}});
+    const Json got = (*p->Run(Json::String("A quiet river."), options)).items()[0];
+    for (size_t c = 0; c < got.items().size(); ++c) {
+      double sum = 0, weighted = 0, most = -1e9;
+      for (size_t t = 0; t < n; ++t) {
+        const double x = tokens.items()[t].items()[c].as_number();
+        sum += x;
+        weighted += static_cast<double>(t + 1) * x;
+        most = std::max(most, x);
+      }
+      const auto count = static_cast<double>(n);
+      const std::map<std::string, double> expected = {
+          {"cls", tokens.items()[0].items()[c].as_number()},
+          {"lasttoken", tokens.items()[n - 1].items()[c].as_number()},
+          {"max", most},
+          {"mean", sum / count},
+          {"mean_sqrt_len", sum / std::sqrt(count)},
+          {"weightedmean", weighted / (count * (count + 1) / 2)}};
+      EXPECT_NEAR(got.items()[c].as_number(), expected.at(mode), 1e-5) << mode;
+    }
+  }
+}
 
 LogitsOptions OptionsOf(const Json& json) {
   LogitsOptions o{.do_sample = true};
