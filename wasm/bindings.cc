@@ -16,6 +16,7 @@
 #include "core/base/parallel.h"
 #include "core/base/status.h"
 #include "core/io/model_folder.h"
+#include "core/models/model_stream.h"
 #include "core/run/generation.h"
 #include "core/run/pipeline.h"
 #include "core/text/tokenizer.h"
@@ -28,6 +29,7 @@ EMSCRIPTEN_DECLARE_VAL_TYPE(Int32Array);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Uint32Array);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Float32Array);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Strings);
+EMSCRIPTEN_DECLARE_VAL_TYPE(Tensors);
 
 // A copy of its own, outside the heap (whose views go stale when it grows).
 template <class Array, class T>
@@ -68,56 +70,64 @@ int StartThreads(int threads) {
   return Pool()->threads();
 }
 
-// The files of one model folder, by their names.
+// The texts of one model folder, by their files' names.
 class Files {
  public:
   // False for a name that no part of the engine reads.
   bool SetText(const std::string& name, const std::string& text) {
-    static constexpr std::pair<std::string_view, std::string sotto::ModelFiles::*> kTexts[] = {
-        {"config.json", &sotto::ModelFiles::config},
-        {"generation_config.json", &sotto::ModelFiles::generation_config},
-        {"tokenizer.json", &sotto::ModelFiles::tokenizer},
-        {"tokenizer_config.json", &sotto::ModelFiles::tokenizer_config},
-        {"special_tokens_map.json", &sotto::ModelFiles::special_tokens_map},
-        {"chat_template.jinja", &sotto::ModelFiles::chat_template},
-        {"spiece.model", &sotto::ModelFiles::sentencepiece},
-        {"sentencepiece.bpe.model", &sotto::ModelFiles::sentencepiece},
-        {"sentencepiece.model", &sotto::ModelFiles::sentencepiece},
-        {"spm.model", &sotto::ModelFiles::sentencepiece},
-        {"tokenizer.model", &sotto::ModelFiles::sentencepiece},
-        {"source.spm", &sotto::ModelFiles::sentencepiece},
-        {"vocab.json", &sotto::ModelFiles::vocab},
-        {"vocab.txt", &sotto::ModelFiles::vocab},
-        {"merges.txt", &sotto::ModelFiles::merges},
-        {"added_tokens.json", &sotto::ModelFiles::added_tokens},
-    };
-    for (const auto& [known, field] : kTexts) {
-      if (known == name) {
-        files_.*field = text;
-        return true;
-      }
-    }
-    return false;
-  }
-
-  // Takes over the memory at `pointer`, which Reserve gave, whatever comes of it.
-  Failure AddWeights(const std::string& name, uintptr_t pointer, double bytes) {
-    std::shared_ptr<const void> owner(reinterpret_cast<void*>(pointer),
-                                      [](const void* p) { std::free(const_cast<void*>(p)); });
-    const std::string_view view(static_cast<const char*>(owner.get()), static_cast<size_t>(bytes));
-    return FailureOf(files_.tensors.AddSafetensors(view, owner, name));
-  }
-
-  // Compares the weights with model.safetensors.index.json.
-  Failure CheckShards(const std::string& index) {
-    const sotto::Result<sotto::ShardIndex> parsed = sotto::ParseShardIndex(index);
-    return FailureOf(parsed.ok() ? files_.tensors.Check(*parsed) : parsed.status());
+    return files_.SetText(name, text);
   }
 
   sotto::ModelFiles Take() { return std::move(files_); }
 
  private:
   sotto::ModelFiles files_;
+};
+
+struct HeaderStep {
+  std::string code, message;
+  bool whole = false;
+};
+
+// A model on its way in: see ModelStream. Bytes are passed where Reserve has given room.
+class Weights {
+ public:
+  // `dtype`: auto, fp32, q8 or q4.
+  explicit Weights(const std::string& dtype)
+      : format_(sotto::WeightFormatByName(dtype).value_or(sotto::WeightFormat::kAsStored)),
+        stream_({.format = format_}) {}
+
+  bool SetText(const std::string& name, const std::string& text) {
+    return stream_.files().SetText(name, text);
+  }
+  // The weights of a sentence's module, by their path.
+  Failure AddModule(const std::string& path, const std::string& bytes) {
+    const auto owner = std::make_shared<const std::string>(bytes);
+    sotto::TensorSource& tensors = stream_.files().sentence_tensors[path.substr(0, path.find('/'))];
+    return FailureOf(tensors.AddSafetensors(*owner, owner, path));
+  }
+  Failure Begin(const std::string& name, double bytes) {
+    return FailureOf(stream_.Begin(name, static_cast<uint64_t>(bytes)));
+  }
+  Failure Append(uintptr_t pointer, size_t bytes) {
+    return FailureOf(stream_.Append({reinterpret_cast<const char*>(pointer), bytes}));
+  }
+  Failure End() { return FailureOf(stream_.End()); }
+  std::string WantedHeader() const { return stream_.wanted_header(); }
+  HeaderStep AddHeader(uintptr_t pointer, size_t bytes, double file_bytes) {
+    const sotto::Result<bool> whole = stream_.AddHeader(
+        {reinterpret_cast<const char*>(pointer), bytes}, static_cast<uint64_t>(file_bytes));
+    const auto [code, message] = FailureOf(whole.status());
+    return {code, message, whole.ok() && *whole};
+  }
+  Strings Parts() const { return Strings(val::array(stream_.parts())); }
+
+  sotto::WeightFormat format() const { return format_; }
+  sotto::ModelStream& stream() { return stream_; }
+
+ private:
+  sotto::WeightFormat format_;
+  sotto::ModelStream stream_;
 };
 
 struct Encoded {
@@ -178,6 +188,19 @@ class BoundTokenizer {
   }
 
   int VocabSize() const { return tokenizer_->vocab_size(); }
+  // What a chat is written with, as JSON: see ChatFacts.
+  std::string Chat() const {
+    std::vector<sotto::Json::Member> named;
+    for (auto& [name, token] : tokenizer_->named_tokens())
+      named.emplace_back(name, sotto::Json::String(token));
+    std::vector<sotto::Json> special;
+    for (std::string& token : tokenizer_->special_tokens())
+      special.push_back(sotto::Json::String(std::move(token)));
+    return sotto::Json::Object({{"template", sotto::Json::String(tokenizer_->chat_template())},
+                                {"named_tokens", sotto::Json::Object(std::move(named))},
+                                {"special_tokens", sotto::Json::Array(std::move(special))}})
+        .Dump();
+  }
   std::string MaskToken() const {
     const auto id = tokenizer_->mask_id();
     return id ? tokenizer_->IdToToken(*id) : "";
@@ -259,6 +282,11 @@ struct Extracted {
   Float32Array data = Float32Array(val::undefined());
 };
 
+struct Shown {
+  std::string code, message;
+  Tensors tensors = Tensors(val::undefined());
+};
+
 class BoundPipeline;
 struct Loaded {
   std::string code, message;
@@ -270,16 +298,11 @@ class BoundPipeline {
   explicit BoundPipeline(std::unique_ptr<sotto::Pipeline> pipeline)
       : pipeline_(std::move(pipeline)) {}
 
-  // `dtype`: auto, fp32, q8 or q4.
-  static Loaded Load(const std::string& task, Files& files, const std::string& dtype) {
-    sotto::Pipeline::Options options;
-    options.pool = Pool();
-    options.format = sotto::WeightFormatByName(dtype).value_or(options.format);
-    auto loaded = sotto::Pipeline::Load(task, files.Take(), options);
-    if (!loaded.ok()) {
-      const auto [code, message] = FailureOf(loaded.status());
-      return {code, message, nullptr};
-    }
+  // `index`: model.safetensors.index.json, or nothing.
+  static Loaded Load(const std::string& task, Weights& weights, const std::string& index) {
+    sotto::Result<std::unique_ptr<sotto::Pipeline>> loaded = FromStream(task, weights, index);
+    const auto [code, message] = FailureOf(loaded.status());
+    if (!loaded.ok()) return {code, message, nullptr};
     return {"", "", std::make_shared<BoundPipeline>(*std::move(loaded))};
   }
 
@@ -301,11 +324,35 @@ class BoundPipeline {
     return out;
   }
 
+  Shown Insides(const std::string& input, const std::string& options) {
+    sotto::Result<sotto::TextInsides> insides = RunInsides(input, options);
+    Shown out;
+    const auto failure = FailureOf(insides.status());
+    out.code = failure.code;
+    out.message = failure.message;
+    if (!insides.ok()) return out;
+    val tensors = val::array();
+    for (const auto& [name, tensor] : insides->outputs) {
+      val shown = val::object();
+      shown.set("name", name);
+      val dims = val::array();
+      for (int axis = 0; axis < tensor.rank(); ++axis)
+        dims.set(axis, static_cast<double>(tensor.dim(axis)));
+      shown.set("dims", dims);
+      const val view(emscripten::typed_memory_view(tensor.floats().size(), tensor.f32()));
+      shown.set("data", val::global("Float32Array").new_(view));
+      tensors.call<void>("push", shown);
+    }
+    out.tensors = Tensors(tensors);
+    return out;
+  }
+
   Started Generate(const std::string& prompt, const std::string& options) {
-    sotto::Result<std::unique_ptr<sotto::Generation>> generation = Start(prompt, options);
-    const auto [code, message] = FailureOf(generation.status());
-    if (!generation.ok()) return {code, message, nullptr};
-    return {"", "", std::make_shared<BoundGeneration>(pipeline_, *std::move(generation))};
+    return StartedOf(Start(prompt, options));
+  }
+  // See Pipeline::GenerateAfterTemplate.
+  Started GenerateAfterTemplate(const Strings& pieces, const std::string& options) {
+    return StartedOf(StartAfterTemplate(emscripten::vecFromJSArray<std::string>(pieces), options));
   }
 
   std::shared_ptr<BoundTokenizer> Words() const {
@@ -313,8 +360,35 @@ class BoundPipeline {
         std::shared_ptr<const sotto::Tokenizer>(pipeline_, &pipeline_->tokenizer()));
   }
   std::string Task() const { return std::string(pipeline_->task()); }
+  // config.json, or what a GGUF file amounts to.
+  std::string Config() const { return pipeline_->model().config().Dump(); }
 
  private:
+  static sotto::Result<std::unique_ptr<sotto::Pipeline>> FromStream(const std::string& task,
+                                                                    Weights& weights,
+                                                                    const std::string& index) {
+    SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<sotto::Model> model, weights.stream().Finish(index));
+    sotto::Pipeline::Options options;
+    options.pool = Pool();
+    options.format = weights.format();
+    return sotto::Pipeline::Load(task, std::move(weights.stream().files()), std::move(model),
+                                 options);
+  }
+  Started StartedOf(sotto::Result<std::unique_ptr<sotto::Generation>> generation) const {
+    const auto [code, message] = FailureOf(generation.status());
+    if (!generation.ok()) return {code, message, nullptr};
+    return {"", "", std::make_shared<BoundGeneration>(pipeline_, *std::move(generation))};
+  }
+  sotto::Result<sotto::TextInsides> RunInsides(std::string_view input, std::string_view options) {
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed_input, sotto::Json::Parse(input));
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed_options, sotto::Json::Parse(options));
+    return pipeline_->Insides(parsed_input, parsed_options);
+  }
+  sotto::Result<std::unique_ptr<sotto::Generation>> StartAfterTemplate(
+      const std::vector<std::string>& pieces, std::string_view options) {
+    SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed, sotto::Json::Parse(options));
+    return pipeline_->GenerateAfterTemplate(pieces, parsed);
+  }
   sotto::Result<sotto::Json> RunJson(std::string_view input, std::string_view options) {
     SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed_input, sotto::Json::Parse(input));
     SOTTO_ASSIGN_OR_RETURN(const sotto::Json parsed_options, sotto::Json::Parse(options));
@@ -342,6 +416,7 @@ EMSCRIPTEN_BINDINGS(sotto) {
   register_type<Uint32Array>("Uint32Array<ArrayBuffer>");
   register_type<Float32Array>("Float32Array<ArrayBuffer>");
   register_type<Strings>("string[]");
+  register_type<Tensors>("{ name: string; dims: number[]; data: Float32Array<ArrayBuffer> }[]");
 
   function("reserve", &Reserve);
   function("release", &Release);
@@ -351,11 +426,21 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .field("code", &Failure::code)
       .field("message", &Failure::message);
 
-  class_<Files>("Files")
-      .constructor<>()
-      .function("setText", &Files::SetText)
-      .function("addWeights", &Files::AddWeights)
-      .function("checkShards", &Files::CheckShards);
+  class_<Files>("Files").constructor<>().function("setText", &Files::SetText);
+  value_object<HeaderStep>("HeaderStep")
+      .field("code", &HeaderStep::code)
+      .field("message", &HeaderStep::message)
+      .field("whole", &HeaderStep::whole);
+  class_<Weights>("Weights")
+      .constructor<const std::string&>()
+      .function("setText", &Weights::SetText)
+      .function("addModule", &Weights::AddModule)
+      .function("begin", &Weights::Begin)
+      .function("append", &Weights::Append)
+      .function("end", &Weights::End)
+      .function("wantedHeader", &Weights::WantedHeader)
+      .function("addHeader", &Weights::AddHeader)
+      .function("parts", &Weights::Parts);
 
   value_object<Encoded>("Encoded")
       .field("code", &Encoded::code)
@@ -371,6 +456,7 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .function("encode", &BoundTokenizer::Encode)
       .function("decode", &BoundTokenizer::Decode)
       .function("vocabSize", &BoundTokenizer::VocabSize)
+      .function("chat", &BoundTokenizer::Chat)
       .function("maskToken", &BoundTokenizer::MaskToken);
   value_object<LoadedTokenizer>("LoadedTokenizer")
       .field("code", &LoadedTokenizer::code)
@@ -409,9 +495,16 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .class_function("load", &BoundPipeline::Load)
       .function("run", &BoundPipeline::Run)
       .function("extract", &BoundPipeline::Extract)
+      .function("insides", &BoundPipeline::Insides)
       .function("generate", &BoundPipeline::Generate)
+      .function("generateAfterTemplate", &BoundPipeline::GenerateAfterTemplate)
       .function("tokenizer", &BoundPipeline::Words)
-      .function("task", &BoundPipeline::Task);
+      .function("task", &BoundPipeline::Task)
+      .function("config", &BoundPipeline::Config);
+  value_object<Shown>("Shown")
+      .field("code", &Shown::code)
+      .field("message", &Shown::message)
+      .field("tensors", &Shown::tensors);
   value_object<Loaded>("Loaded")
       .field("code", &Loaded::code)
       .field("message", &Loaded::message)

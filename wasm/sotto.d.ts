@@ -24,8 +24,23 @@ export type Failure = {
 
 export interface Files extends ClassHandle {
   setText(_0: EmbindString, _1: EmbindString): boolean;
-  addWeights(_0: EmbindString, _1: number, _2: number): Failure;
-  checkShards(_0: EmbindString): Failure;
+}
+
+export type HeaderStep = {
+  code: EmbindString,
+  message: EmbindString,
+  whole: boolean
+};
+
+export interface Weights extends ClassHandle {
+  setText(_0: EmbindString, _1: EmbindString): boolean;
+  addModule(_0: EmbindString, _1: EmbindString): Failure;
+  begin(_0: EmbindString, _1: number): Failure;
+  append(_0: number, _1: number): Failure;
+  end(): Failure;
+  wantedHeader(): string;
+  addHeader(_0: number, _1: number, _2: number): HeaderStep;
+  parts(): string[];
 }
 
 export type Encoded = {
@@ -42,6 +57,7 @@ export interface Tokenizer extends ClassHandle {
   encode(_0: EmbindString, _1: EmbindString, _2: boolean, _3: boolean, _4: boolean, _5: number): Encoded;
   decode(_0: Int32Array<ArrayBuffer>, _1: boolean): string;
   vocabSize(): number;
+  chat(): string;
   maskToken(): string;
 }
 
@@ -90,9 +106,18 @@ export interface Pipeline extends ClassHandle {
   run(_0: EmbindString, _1: EmbindString): Output;
   extract(_0: EmbindString, _1: EmbindString): Extracted;
   generate(_0: EmbindString, _1: EmbindString): Started;
+  generateAfterTemplate(_0: string[], _1: EmbindString): Started;
   tokenizer(): Tokenizer | null;
   task(): string;
+  config(): string;
+  insides(_0: EmbindString, _1: EmbindString): Shown;
 }
+
+export type Shown = {
+  code: EmbindString,
+  message: EmbindString,
+  tensors: { name: string; dims: number[]; data: Float32Array<ArrayBuffer> }[]
+};
 
 export type Loaded = {
   code: EmbindString,
@@ -107,12 +132,15 @@ interface EmbindModule {
   Files: {
     new(): Files;
   };
+  Weights: {
+    new(_0: EmbindString): Weights;
+  };
   Tokenizer: {
     load(_0: Files): LoadedTokenizer;
   };
   Generation: {};
   Pipeline: {
-    load(_0: EmbindString, _1: Files, _2: EmbindString): Loaded;
+    load(_0: EmbindString, _1: Weights, _2: EmbindString): Loaded;
   };
 }
 

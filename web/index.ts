@@ -19,6 +19,7 @@ import { asyncDisposable, lifetimeOf, makePipeline, type Pipelines, type TaskNam
 import { type TokenizerCalls, tokenizerCalls } from './tokenizer.ts';
 
 export { clearCache } from './cache.ts';
+export type { ChatMessage, ChatTemplateOptions } from './chat.ts';
 export type { EngineOptions } from './engine.ts';
 export type { HubOptions, ModelSource } from './origins.ts';
 export type { CallOptions } from './protocol.ts';
@@ -33,7 +34,11 @@ export type {
   FilledMask,
   FillMaskOptions,
   FillMaskPipeline,
+  GeneratedChat,
   GenerateOptions,
+  Insides,
+  InsidesInput,
+  InsidesOptions,
   ModelInfo,
   Pipeline,
   Pipelines,
@@ -114,16 +119,20 @@ export class Tokenizer implements TokenizerCalls {
   declare readonly [Symbol.asyncDispose]: () => Promise<void>;
   readonly encode: TokenizerCalls['encode'];
   readonly decode: TokenizerCalls['decode'];
+  readonly apply_chat_template: TokenizerCalls['apply_chat_template'];
   readonly vocab_size: number;
   readonly mask_token: string | undefined;
+  readonly chat_template: string | undefined;
   /** Frees the tokenizer; a second call does nothing. */
   readonly dispose: () => Promise<void>;
 
   private constructor(calls: TokenizerCalls, dispose: () => Promise<void>) {
     this.encode = calls.encode;
     this.decode = calls.decode;
+    this.apply_chat_template = calls.apply_chat_template;
     this.vocab_size = calls.vocab_size;
     this.mask_token = calls.mask_token;
+    this.chat_template = calls.chat_template;
     this.dispose = dispose;
     Object.assign(this, asyncDisposable(dispose));
   }

@@ -20,6 +20,17 @@ export interface TokenizerFacts {
   handle: Handle;
   vocab_size: number;
   mask_token: string | undefined;
+  chat: ChatFacts;
+}
+
+/** What a chat is written with. */
+export interface ChatFacts {
+  /** Jinja; empty where the model has none. */
+  template: string;
+  /** The tokens with a role, by Hugging Face's names (`bos_token`). */
+  named_tokens: Record<string, string>;
+  /** All special tokens, as they are spelled. */
+  special_tokens: string[];
 }
 
 /** What loading tells of a model. */
@@ -70,9 +81,18 @@ export interface Calls {
     result: { dims: number[]; data: Float32Array<ArrayBuffer> }[];
     notice: never;
   };
-  /** Sends one notice a token (of a single text), and waits when it is `credit` tokens ahead of its reader. */
+  /** What happens inside the model for one input. */
+  insides: {
+    params: { handle: Handle; input: unknown; options: JsonOptions };
+    result: { name: string; dims: number[]; data: Float32Array<ArrayBuffer> }[];
+    notice: never;
+  };
+  /**
+   * Sends one notice a token (of a single text), and waits when it is `credit` tokens ahead of its reader. The prompt is
+   * a text, or the pieces of a rendered chat template: no token crosses from one to the next.
+   */
   generate: {
-    params: { handle: Handle; prompt: string; options: JsonOptions; credit: number };
+    params: { handle: Handle; prompt: string | readonly string[]; options: JsonOptions; credit: number };
     result: Pick<Generated, 'prompt_tokens' | 'finish_reason'> & { texts: GeneratedText[] };
     notice: TokenChunk;
   };

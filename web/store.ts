@@ -49,7 +49,7 @@ export interface Target {
   begin(bytes: number | undefined): void;
   write(chunk: Uint8Array): void | Promise<void>;
   /** The file is whole and, where its hash is known, the right one. */
-  end(): void;
+  end(): void | Promise<void>;
 }
 
 /**
@@ -196,9 +196,42 @@ function keeping(target: Target): Target & { readonly text: string } {
     },
     end() {
       text += decoder.decode();
-      target.end();
+      return target.end();
     },
   };
+}
+
+/**
+ * A target that may find bytes wrong before their hash is known. Its `invalid-file` error waits until then: wrong bytes
+ * are fetched again, and only right ones can be to blame.
+ */
+class PatientTarget implements Target {
+  readonly #target: Target;
+  #refusal: SottoError | undefined;
+
+  constructor(target: Target) {
+    this.#target = target;
+  }
+
+  begin(bytes: number | undefined): void {
+    this.#refusal = undefined;
+    this.#target.begin(bytes);
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#refusal) return;
+    try {
+      await this.#target.write(chunk);
+    } catch (error) {
+      if (!(error instanceof SottoError) || error.code !== 'invalid-file') throw error;
+      this.#refusal = error;
+    }
+  }
+
+  async end(): Promise<void> {
+    if (this.#refusal) throw this.#refusal;
+    await this.#target.end();
+  }
 }
 
 /** One file on its way to its target, and into the cache where there is one. */
@@ -319,7 +352,7 @@ class Arriving {
       await this.#writer.close();
     });
     this.#writer = undefined;
-    this.#target.end();
+    await this.#target.end();
     if (!this.#cache) return undefined;
     return { bytes: this.loaded, sha256: this.#digest, tag: this.#entry.tag ?? this.#tag };
   }
@@ -428,8 +461,9 @@ export class Loader {
       if (!(await config)) throw this.#absent('config.json', known);
       await this.#weights(get, has, origin);
     };
-    const all: Promise<unknown>[] = [...loadings.values(), tokenizer()];
+    const all: Promise<unknown>[] = [...loadings.values()];
     if (wanted.weights) all.push(weights());
+    all.push(tokenizer());
     if (wanted.sentence) all.push(this.#sentence(get));
     await this.#settle(all);
   }
@@ -556,11 +590,12 @@ export class Loader {
 
   /** Brings one file to its target, from wherever it can be had; false when there is none. */
   async #file(origin: Origin, entry: Entry, target: Target): Promise<boolean> {
-    if (origin.key !== undefined && (await this.#fromCache(origin, origin.key, entry, target))) return true;
+    const patient = new PatientTarget(target);
+    if (origin.key !== undefined && (await this.#fromCache(origin, origin.key, entry, patient))) return true;
     if (this.#mode === 'only-if-cached' && origin.from === 'network') {
       throw new SottoError('not-found', `${entry.name} is not stored on this device.`);
     }
-    return this.#fromOrigin(origin, entry, target);
+    return this.#fromOrigin(origin, entry, entry.sha256 === undefined ? target : patient);
   }
 
   async #unchanged(origin: Origin, entry: Entry): Promise<boolean> {
@@ -601,7 +636,7 @@ export class Loader {
         loaded = -1; // The cache broke off.
       }
       if (loaded === want.bytes && hex(hash.digest()) === want.sha256) {
-        target.end();
+        await target.end();
         return true;
       }
     }

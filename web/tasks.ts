@@ -1,8 +1,9 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // The tasks: what goes in, what comes out, shaped as Hugging Face's pipelines, and how each becomes calls to the worker.
+import { type ChatMessage, type ChatTemplateOptions, isChat, writeChat } from './chat.ts';
 import type { Engine } from './engine.ts';
 import { SottoError } from './error.ts';
-import type { Calling, CallOptions, Handle, JsonOptions, ModelFacts } from './protocol.ts';
+import type { Calling, CallOptions, ChatFacts, Handle, JsonOptions, ModelFacts } from './protocol.ts';
 import { type GeneratedText, streamCredit, streamTokens, type TokenStream } from './stream.ts';
 import { type TokenizerCalls, tokenizerCalls } from './tokenizer.ts';
 import type { Variant } from './variants.ts';
@@ -58,9 +59,23 @@ export interface FilledMask {
 
 /** Options of a feature extraction. */
 export interface FeatureOptions extends CallOptions {
-  /** `none` (default): a vector for each token; `mean`: their average; `cls`: the first token's. */
-  pooling?: 'none' | 'mean' | 'cls';
-  /** Whether vectors are scaled to length 1 (default: no). */
+  /**
+   * `none` (default): a vector for each token. One for the text: `mean`: their average; `cls`: the first token's;
+   * `lasttoken`; `max`, by column; `mean_sqrt_len`: their sum by the root of their number; `weightedmean`, by position.
+   */
+  pooling?: 'none' | 'mean' | 'cls' | 'max' | 'mean_sqrt_len' | 'weightedmean' | 'lasttoken';
+  /**
+   * In place of `pooling`: the vector that the model's own modules make of the text, as sentence-transformers gives it
+   * (`modules.json`: pooling, dense layers, normalization).
+   */
+  sentence_embedding?: boolean;
+  /** With `sentence_embedding`: which of the model's prompts goes before the text. Default: the model's default one. */
+  prompt_name?: string;
+  /** With `sentence_embedding`: what goes before the text, in place of one of the model's prompts. */
+  prompt?: string;
+  /** With `sentence_embedding`: only so many columns, for models whose first ones count most. */
+  truncate_dim?: number;
+  /** Whether vectors are scaled to length 1 (default: no; a model's modules may do it). */
   normalize?: boolean;
   /** Whether a text that is too long for the model is cut (default), or an error. */
   truncation?: boolean;
@@ -68,7 +83,7 @@ export interface FeatureOptions extends CallOptions {
 
 /** Numbers with their extents, row-major. */
 export interface Features {
-  /** `[1, tokens, hidden]`, or `[1, hidden]` when pooled. */
+  /** Of features `[1, tokens, hidden]`, or `[1, hidden]` when pooled. */
   dims: readonly number[];
   data: Float32Array<ArrayBuffer>;
 }
@@ -161,6 +176,50 @@ export interface TextGenerationOptions extends GenerateOptions {
   return_full_text?: boolean;
 }
 
+/** A text, a pair, or of an encoder-decoder also what its decoder reads. */
+export type InsidesInput = string | TextPair | { text: string; decoder_text: string };
+
+/** What to show of a model's insides. */
+export interface InsidesOptions extends CallOptions {
+  /** The attention probabilities of each layer. */
+  output_attentions?: boolean;
+  /** The embeddings, and what each layer gives. */
+  output_hidden_states?: boolean;
+  /** The log-probability of each token of the text, by a language model. */
+  output_logprobs?: boolean;
+}
+
+/** What happens inside a model for one input, by Hugging Face's names; what the architecture lacks is absent. */
+export interface Insides {
+  /** What the head gives. */
+  logits?: Features;
+  /** `[1, tokens, hidden]`. */
+  last_hidden_state?: Features;
+  pooler_output?: Features;
+  seq_relationship_logits?: Features;
+  encoder_last_hidden_state?: Features;
+  /** `[1, tokens - 1]`: of each token after what comes before it; of a masked model `[1, tokens]`, at its own place. */
+  logprobs?: Features;
+  /** `[1, tokens, hidden]` each: the embeddings, then one after each layer. */
+  hidden_states?: Features[];
+  /** `[1, heads, queries, keys]` for each layer that attends. */
+  attentions?: Features[];
+  encoder_hidden_states?: Features[];
+  encoder_attentions?: Features[];
+  decoder_hidden_states?: Features[];
+  decoder_attentions?: Features[];
+  cross_attentions?: Features[];
+  /** Of a pointer-generator: the share that is not copied, and what the rest is copied from. */
+  p_gen?: Features;
+  copy_attention?: Features;
+}
+
+/** Options of continuing a chat. */
+export interface ChatOptions extends TextGenerationOptions {
+  /** What the template is given beside the messages. */
+  chat?: Omit<ChatTemplateOptions, 'add_generation_prompt' | 'continue_final_message'>;
+}
+
 /** What a loaded model tells of itself. */
 export interface ModelInfo {
   /** The build of the engine that runs it. */
@@ -180,6 +239,8 @@ export interface Pipeline extends AsyncDisposable {
   /** The model's tokenizer. It ends with the pipeline. */
   readonly tokenizer: TokenizerCalls;
   readonly model: ModelInfo;
+  /** Runs the model once and shows what happens inside. Nothing of it is computed for other calls. */
+  insides(input: InsidesInput, options?: InsidesOptions): Promise<Insides>;
   /** Frees the model. Calls that are under way reject; a second call does nothing. */
   dispose(): Promise<void>;
 }
@@ -217,10 +278,22 @@ export interface Streaming {
   stream(text: string, options?: GenerateOptions): TokenStream;
 }
 
-/** Continues texts. */
+/** A chat with its next turn. */
+export interface GeneratedChat extends Omit<GeneratedText, 'generated_text'> {
+  /** The messages, and the model's; without `return_full_text` the text of that alone. */
+  generated_text: ChatMessage[] | string;
+}
+
+/**
+ * Continues texts and chats. A chat, a list of messages, is written by the model's own template; where its last message
+ * is the assistant's, that one is continued.
+ */
 export interface TextGenerationPipeline extends Pipeline, Streaming {
   (prompt: string, options?: TextGenerationOptions): Promise<GeneratedText[]>;
+  (chat: readonly ChatMessage[], options?: ChatOptions): Promise<GeneratedChat[]>;
   (prompts: readonly string[], options?: TextGenerationOptions): Promise<GeneratedText[][]>;
+  /** Streams what comes after a text, or the next turn of a chat. */
+  stream(prompt: string | readonly ChatMessage[], options?: GenerateOptions & Pick<ChatOptions, 'chat'>): TokenStream;
 }
 
 /** Turns texts into texts: an encoder-decoder that translates, summarizes, answers. */
@@ -245,6 +318,7 @@ interface Running {
   engine: Engine;
   handle: Handle;
   lifetime: AbortSignal;
+  chat: ChatFacts;
 }
 
 /** One line of the task table: the task's own name, and its function made from a loaded model. */
@@ -305,19 +379,23 @@ const featureExtraction: Task<unknown> = {
 /** One that no other call has. */
 const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
+/** A text, or what writes a chat in pieces. */
+type Prompt = string | (() => Promise<readonly string[]>);
+
 /** The calls of a generating task: each text's answers, and a stream of one. */
 function generating({ engine, handle, lifetime }: Running) {
-  const start = (
-    text: string,
+  const start = async (
+    prompt: Prompt,
     options: GenerateOptions,
     credit: number,
     calling: Omit<Calling<'generate'>, 'signals'>,
     signal?: AbortSignal,
   ) => {
-    const params = { handle, prompt: text, options: { seed: newSeed(), ...settings(options) }, credit };
+    const written = typeof prompt === 'string' ? prompt : await prompt();
+    const params = { handle, prompt: written, options: { seed: newSeed(), ...settings(options) }, credit };
     return engine.client.call('generate', params, { ...calling, signals: [lifetime, options.signal, signal] });
   };
-  const stream = (text: string, options: GenerateOptions = {}): TokenStream => {
+  const stream = (prompt: Prompt, options: GenerateOptions = {}): TokenStream => {
     if ((options.num_beams ?? 1) !== 1 || (options.num_return_sequences ?? 1) !== 1) {
       throw new SottoError(
         'invalid-argument',
@@ -331,27 +409,50 @@ function generating({ engine, handle, lifetime }: Running) {
           id = number;
         };
         const single = { num_beams: 1, num_return_sequences: 1 };
-        return start(text, { ...options, ...single }, streamCredit, { notice, begun }, signal);
+        return start(prompt, { ...options, ...single }, streamCredit, { notice, begun }, signal);
       },
       credit: () => engine.client.credit(id, 1),
     });
   };
-  const generate = async (text: string, options: GenerateOptions): Promise<GeneratedText[]> =>
-    (await start(text, options, Number.MAX_SAFE_INTEGER, {})).texts;
+  const generate = async (prompt: Prompt, options: GenerateOptions): Promise<GeneratedText[]> =>
+    (await start(prompt, options, Number.MAX_SAFE_INTEGER, {})).texts;
   /** One after the other. */
   const generateAll = async (texts: readonly string[], options: GenerateOptions): Promise<GeneratedText[][]> => {
     const results: GeneratedText[][] = [];
     for (const text of texts) results.push(await generate(text, options));
     return results;
   };
-  return { stream, generateAll };
+  return { stream, generate, generateAll };
 }
 
 const textGeneration: Task<unknown> = {
   name: 'text-generation',
   make(running) {
-    const { stream, generateAll } = generating(running);
-    const call = async (input: string | readonly string[], options: TextGenerationOptions = {}) => {
+    const { stream, generate, generateAll } = generating(running);
+    /** The last message of a chat is continued where it is the assistant's. */
+    const writer = (messages: readonly ChatMessage[], chat: ChatOptions['chat']) => () => {
+      const open = messages.at(-1)?.role === 'assistant';
+      return writeChat(running.chat, messages, {
+        ...chat,
+        add_generation_prompt: !open,
+        continue_final_message: open,
+      });
+    };
+    const continueChat = async (messages: readonly ChatMessage[], { chat, ...options }: ChatOptions) => {
+      const { return_full_text = true, ...rest } = options;
+      const results = await generate(writer(messages, chat), rest);
+      if (!return_full_text) return results;
+      const last = messages.at(-1);
+      return results.map(({ generated_text, ...more }) => ({
+        generated_text:
+          last?.role === 'assistant'
+            ? [...messages.slice(0, -1), { ...last, content: last.content + generated_text }]
+            : [...messages, { role: 'assistant', content: generated_text }],
+        ...more,
+      }));
+    };
+    const call = async (input: string | readonly string[] | readonly ChatMessage[], options: ChatOptions = {}) => {
+      if (isChat(input)) return continueChat(input, options);
       const { return_full_text = true, ...rest } = options;
       const prompts = isList(input) ? input : [input];
       const results = await generateAll(prompts, rest);
@@ -362,7 +463,10 @@ const textGeneration: Task<unknown> = {
       }
       return isList(input) ? results : results[0];
     };
-    return Object.assign(call, { stream });
+    return Object.assign(call, {
+      stream: (prompt: string | readonly ChatMessage[], { chat, ...options }: ChatOptions = {}) =>
+        stream(typeof prompt === 'string' ? prompt : writer(prompt, chat), options),
+    });
   },
 };
 
@@ -406,11 +510,22 @@ export async function makePipeline<T extends TaskName>(
   const { variant, threads } = await engine.choice;
   const { handle, bytes } = facts;
   const { lifetime, dispose } = lifetimeOf(engine, handle);
-  const call = tasks[task].make({ engine, handle, lifetime }) as object;
+  const call = tasks[task].make({ engine, handle, lifetime, chat: facts.chat }) as object;
   const shared: Omit<Pipeline, typeof Symbol.asyncDispose> = {
     task: tasks[task].name,
     tokenizer: tokenizerCalls(engine, facts, lifetime),
     model: { variant, threads, bytes, config: JSON.parse(facts.config) },
+    async insides(input, options = {}) {
+      const params = { handle, input, options: settings(options) };
+      const tensors = await engine.client.call('insides', params, { signals: [lifetime, options.signal] });
+      const shown: Record<string, Features | Features[]> = {};
+      for (const { name, dims, data } of tensors) {
+        const [list = '', place] = name.split('.');
+        if (place === undefined) shown[name] = { dims, data };
+        else shown[list] = [...((shown[list] as Features[] | undefined) ?? []), { dims, data }];
+      }
+      return shown as Insides;
+    },
     dispose,
   };
   return Object.assign(call, shared, asyncDisposable(dispose)) as Pipelines[T];

@@ -1,4 +1,5 @@
 // Tokenizers as the page sees them. The work is done in the worker.
+import { type ChatMessage, type ChatTemplateOptions, writeChat } from './chat.ts';
 import type { Engine } from './engine.ts';
 import type { CallOptions, TokenizerFacts } from './protocol.ts';
 
@@ -37,19 +38,30 @@ export interface DecodeOptions extends CallOptions {
 export interface TokenizerCalls {
   encode(text: string, options?: EncodeOptions): Promise<TextEncoding>;
   decode(ids: Int32Array | readonly number[], options?: DecodeOptions): Promise<string>;
+  /**
+   * A chat as the text that the model continues, by its own template. To count its tokens, encode it with
+   * `parse_special` and without `add_special_tokens`.
+   */
+  apply_chat_template(messages: readonly ChatMessage[], options?: ChatTemplateOptions): Promise<string>;
   /** How many ids there are, added tokens included. */
   readonly vocab_size: number;
   /** What to write where a word is missing, for models that fill masks. */
   readonly mask_token: string | undefined;
+  /** The Jinja template by which the model writes chats. */
+  readonly chat_template: string | undefined;
 }
 
 /** A tokenizer in the worker; `lifetime` ends its calls. */
 export function tokenizerCalls(engine: Engine, facts: TokenizerFacts, lifetime: AbortSignal): TokenizerCalls {
   const { client } = engine;
-  const { handle, vocab_size, mask_token } = facts;
+  const { handle, vocab_size, mask_token, chat } = facts;
   return {
     vocab_size,
     mask_token,
+    chat_template: chat.template || undefined,
+    async apply_chat_template(messages, options = {}) {
+      return (await writeChat(chat, messages, options)).join('');
+    },
     async encode(text, { text_pair, add_special_tokens = true, parse_special = false, max_length = 0, signal } = {}) {
       const params = {
         handle,

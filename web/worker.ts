@@ -1,19 +1,22 @@
 // The worker: the only door to the engine. Serves many models; between tokens, and between the texts of a list, it lets
 // other calls and aborts in.
-import type { ClassHandle, Files, MainModule, Pipeline, Tokenizer } from '../wasm/sotto.d.ts';
+import type { ClassHandle, MainModule, Pipeline, Tokenizer, Weights } from '../wasm/sotto.d.ts';
 import { openCache } from './cache.ts';
 import { SottoError } from './error.ts';
 import {
+  type Calls,
   type Handle,
   type Handlers,
   type LoadParams,
+  type ModelFacts,
   type Port,
   type Reply,
   type Request,
   type Serving,
   serve,
+  type TokenizerFacts,
 } from './protocol.ts';
-import { Loader, type ProgressEvent, type Target } from './store.ts';
+import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
 import type { Generated, GeneratedText } from './stream.ts';
 import { chooseVariant, detectFeatures, isNode, type Variant } from './variants.ts';
 
@@ -143,120 +146,206 @@ class TextTarget implements Target {
   }
 }
 
-/** Weights, copied once: to where they stay. */
-class HeapTarget implements Target {
-  readonly name: string;
-  readonly #module: MainModule;
-  #pointer = 0;
-  #room = 0;
-  bytes = 0;
-  whole = false;
-  /** As long as nobody knows how many there will be. */
-  #loose: Uint8Array[] | undefined;
+/** A file that is bytes: a SentencePiece model, or the weights of a sentence's module. */
+class BytesTarget implements Target {
+  #pieces: Uint8Array[] = [];
 
-  constructor(name: string, module: MainModule) {
-    this.name = name;
-    this.#module = module;
+  begin(): void {
+    this.#pieces = [];
   }
 
-  #reserve(bytes: number): void {
-    this.#pointer = enter(() => this.#module.reserve(bytes));
-    this.#room = bytes;
-    if (this.#pointer === 0) {
-      const size = (bytes / 1e6).toFixed(1);
-      throw new SottoError('out-of-memory', `There is no room for the ${size} MB of ${this.name}.`);
+  write(chunk: Uint8Array): void {
+    this.#pieces.push(chunk);
+  }
+
+  end(): void {}
+
+  get bytes(): Uint8Array {
+    const all = new Uint8Array(this.#pieces.reduce((sum, piece) => sum + piece.byteLength, 0));
+    let at = 0;
+    for (const piece of this.#pieces) {
+      all.set(piece, at);
+      at += piece.byteLength;
     }
+    return all;
+  }
+}
+
+/** Bytes that enter the engine at a time. */
+const doorBytes = 2 ** 20;
+
+/** Weights on their way into a model: piece by piece, to where they stay. */
+class WeightsTarget implements Target {
+  bytes = 0;
+  /** As long as nobody knows how many there will be. */
+  #loose: Uint8Array[] | undefined;
+  readonly #name: string;
+  readonly #incoming: Incoming;
+  readonly #peek: Peek;
+
+  constructor(name: string, incoming: Incoming, peek: Peek) {
+    this.#name = name;
+    this.#incoming = incoming;
+    this.#peek = peek;
   }
 
   begin(bytes: number | undefined): void {
     this.bytes = 0;
-    this.whole = false;
     this.#loose = bytes === undefined ? [] : undefined;
-    if (this.#pointer !== 0 && this.#room === bytes) return;
-    this.free();
-    if (bytes !== undefined) this.#reserve(bytes);
+    if (bytes !== undefined) check(enter(() => this.#incoming.weights.begin(this.#name, bytes)));
   }
 
-  write(chunk: Uint8Array): void {
+  async write(chunk: Uint8Array): Promise<void> {
+    this.bytes += chunk.byteLength;
     if (this.#loose) {
       this.#loose.push(chunk);
-    } else {
-      if (this.bytes + chunk.byteLength > this.#room) throw new SottoError('internal', `${this.name} grew.`);
-      // The view is made anew after every growth of the heap: never keep it.
-      this.#module.HEAPU8.set(chunk, this.#pointer + this.bytes);
+      return;
     }
-    this.bytes += chunk.byteLength;
+    const { weights } = this.#incoming;
+    this.#incoming.pass(chunk, (at, bytes) => check(enter(() => weights.append(at, bytes))));
+    for (;;) {
+      const name = weights.wantedHeader();
+      if (name === '') return;
+      await this.#peek(name, (piece, bytes) => {
+        let whole = false;
+        this.#incoming.pass(piece, (at, length) => {
+          if (!whole) whole = check(enter(() => weights.addHeader(at, length, bytes))).whole;
+        });
+        return whole;
+      });
+    }
   }
 
-  end(): void {
-    this.whole = true;
+  async end(): Promise<void> {
     const loose = this.#loose;
-    if (!loose) return;
-    this.#reserve(this.bytes);
-    this.#loose = undefined;
-    this.bytes = 0;
-    for (const chunk of loose) this.write(chunk);
-  }
-
-  /** Hands the memory over. */
-  give(): number {
-    const pointer = this.#pointer;
-    this.#pointer = 0;
-    return pointer;
-  }
-
-  free(): void {
-    if (this.#pointer !== 0) this.#module.release(this.give());
+    if (loose) {
+      this.begin(this.bytes);
+      for (const chunk of loose) await this.write(chunk);
+    }
+    check(enter(() => this.#incoming.weights.end()));
   }
 }
 
-/** Loads a model's files, and makes something of them while they are at hand. */
-async function withFiles<T>(
-  params: LoadParams,
-  weights: boolean,
-  serving: Serving<'load' | 'loadTokenizer'>,
-  make: (module: MainModule, files: Files, texts: ReadonlyMap<string, string>, bytes: number) => T,
-): Promise<T> {
-  const texts = new Map<string, TextTarget>();
-  const tensors: HeapTarget[] = [];
+/** A model that is coming in: its weights, and the door through which their bytes pass. */
+class Incoming {
+  readonly weights: Weights;
+  readonly #module: MainModule;
+  readonly #door: number;
+
+  constructor(module: MainModule, dtype: string) {
+    this.#module = module;
+    this.#door = enter(() => module.reserve(doorBytes));
+    if (this.#door === 0) throw new SottoError('out-of-memory', 'There is no room for the engine to read anything.');
+    this.weights = new module.Weights(dtype);
+  }
+
+  pass(chunk: Uint8Array, take: (at: number, bytes: number) => void): void {
+    for (let from = 0; from < chunk.byteLength; from += doorBytes) {
+      const piece = chunk.subarray(from, from + doorBytes);
+      // The view is made anew after every growth of the heap: never keep it.
+      this.#module.HEAPU8.set(piece, this.#door);
+      take(this.#door, piece.byteLength);
+    }
+  }
+
+  free(): void {
+    this.weights.delete();
+    this.#module.release(this.#door);
+  }
+}
+
+const isBinary = (name: string) => /\.(model|spm)$/.test(name) || name.endsWith('/model.safetensors');
+
+/** Where the texts of a model gather. */
+class Texts {
+  readonly #targets = new Map<string, TextTarget | BytesTarget>();
+
+  target(name: string): Target {
+    const target = isBinary(name) ? new BytesTarget() : new TextTarget(name);
+    this.#targets.set(name, target);
+    return target;
+  }
+
+  text(name: string): string {
+    const target = this.#targets.get(name);
+    return target instanceof TextTarget ? wellFormed(target.text) : '';
+  }
+
+  /** Hands everything over; nothing is kept. */
+  give(take: (name: string, text: string | Uint8Array) => void): void {
+    for (const [name, target] of this.#targets) {
+      const text = target instanceof TextTarget ? wellFormed(target.text) : target.bytes;
+      if (text.length > 0) take(name, text);
+    }
+    this.#targets.clear();
+  }
+}
+
+async function loaderOf({ location, cache }: LoadParams, serving: Serving<'load' | 'loadTokenizer'>): Promise<Loader> {
+  const notice = (event: ProgressEvent) => serving.notice(event);
+  return new Loader(location, await openCache(), cache, serving.signal, notice);
+}
+
+/** Loads a model. */
+async function loadModel(params: Calls['load']['params'], serving: Serving<'load'>): Promise<ModelFacts> {
+  const texts = new Texts();
+  const targets: WeightsTarget[] = [];
+  let incoming: Incoming | undefined;
   try {
-    const notice = (event: ProgressEvent) => serving.notice(event);
-    const loader = new Loader(params.location, await openCache(), params.cache, serving.signal, notice);
+    const loader = await loaderOf(params, serving);
     await loader.load({
-      weights,
-      async target(name) {
-        if (name.endsWith('.safetensors')) {
-          // The texts need not wait for the engine.
-          const target = new HeapTarget(name, await theModule());
-          tensors.push(target);
-          return target;
-        }
-        const target = new TextTarget(name);
-        texts.set(name, target);
+      weights: true,
+      sentence: params.task === 'feature-extraction',
+      parts: () => incoming?.weights.parts() ?? [],
+      async target(name, peek) {
+        if (!/\.(safetensors|gguf)$/.test(name) || isBinary(name)) return texts.target(name);
+        // The texts need not wait for the engine.
+        incoming ??= new Incoming(await theModule(), params.dtype);
+        const config = texts.text('config.json');
+        if (config !== '') incoming.weights.setText('config.json', config);
+        const target = new WeightsTarget(name, incoming, peek);
+        targets.push(target);
         return target;
       },
     });
     const module = await theModule();
     serving.signal.throwIfAborted();
-    const files = new module.Files();
-    try {
-      let bytes = 0;
-      for (const target of tensors.filter(({ whole }) => whole)) {
-        const size = target.bytes;
-        bytes += size;
-        check(enter(() => files.addWeights(target.name, target.give(), size)));
-      }
-      const plain = new Map([...texts].map(([name, target]) => [name, target.text]));
-      for (const [name, text] of plain) files.setText(name, wellFormed(text));
-      const index = plain.get('model.safetensors.index.json');
-      if (index) check(files.checkShards(wellFormed(index)));
-      texts.clear();
-      return make(module, files, plain, bytes);
-    } finally {
-      files.delete();
-    }
+    const { weights } = present(incoming ?? null);
+    const index = texts.text('model.safetensors.index.json');
+    texts.give((name, text) => {
+      if (name.endsWith('/model.safetensors')) check(enter(() => weights.addModule(name, text)));
+      else enter(() => weights.setText(name, text));
+    });
+    const pipeline = present(check(enter(() => module.Pipeline.load(params.task, weights, index))).pipeline);
+    const tokenizer = present(pipeline.tokenizer());
+    return {
+      ...tokenizerFacts(keep(pipeline, tokenizer), tokenizer),
+      task: pipeline.task(),
+      config: pipeline.config(),
+      bytes: targets.reduce((sum, { bytes }) => sum + bytes, 0),
+    };
   } finally {
-    for (const target of tensors) target.free();
+    incoming?.free();
+  }
+}
+
+/** Loads a tokenizer alone. */
+async function loadTokenizer(params: LoadParams, serving: Serving<'loadTokenizer'>): Promise<TokenizerFacts> {
+  if (params.location.gguf !== undefined) {
+    throw new SottoError('unsupported', 'A GGUF file has its tokenizer within: load it with pipeline().');
+  }
+  const texts = new Texts();
+  const loader = await loaderOf(params, serving);
+  await loader.load({ weights: false, target: (name) => texts.target(name) });
+  const module = await theModule();
+  serving.signal.throwIfAborted();
+  const files = new module.Files();
+  try {
+    texts.give((name, text) => enter(() => files.setText(name, text)));
+    const tokenizer = present(check(enter(() => module.Tokenizer.load(files))).tokenizer);
+    return tokenizerFacts(keep(undefined, tokenizer), tokenizer);
+  } finally {
+    files.delete();
   }
 }
 
@@ -266,8 +355,13 @@ function keep(pipeline: Pipeline | undefined, tokenizer: Tokenizer): Handle {
   return handle;
 }
 
-function tokenizerFacts(handle: Handle, tokenizer: Tokenizer) {
-  return { handle, vocab_size: tokenizer.vocabSize(), mask_token: tokenizer.maskToken() || undefined };
+function tokenizerFacts(handle: Handle, tokenizer: Tokenizer): TokenizerFacts {
+  return {
+    handle,
+    vocab_size: tokenizer.vocabSize(),
+    mask_token: tokenizer.maskToken() || undefined,
+    chat: JSON.parse(tokenizer.chat()),
+  };
 }
 
 function modelOf(handle: Handle): Loaded {
@@ -302,27 +396,13 @@ const handlers: Handlers = {
   },
 
   async load(params, serving) {
-    const facts = await withFiles(params, true, serving, (module, files, texts, bytes) => {
-      const loaded = check(enter(() => module.Pipeline.load(params.task, files, params.dtype)));
-      const pipeline = present(loaded.pipeline);
-      const tokenizer = present(pipeline.tokenizer());
-      const handle = keep(pipeline, tokenizer);
-      return {
-        ...tokenizerFacts(handle, tokenizer),
-        task: pipeline.task(),
-        config: texts.get('config.json') ?? '{}',
-        bytes,
-      };
-    });
+    const facts = await loadModel(params, serving);
     if (serving.signal.aborted) dispose(facts.handle);
     return facts;
   },
 
   async loadTokenizer(params, serving) {
-    const facts = await withFiles(params, false, serving, (module, files) => {
-      const tokenizer = present(check(enter(() => module.Tokenizer.load(files))).tokenizer);
-      return tokenizerFacts(keep(undefined, tokenizer), tokenizer);
-    });
+    const facts = await loadTokenizer(params, serving);
     if (serving.signal.aborted) dispose(facts.handle);
     return facts;
   },
@@ -353,10 +433,21 @@ const handlers: Handlers = {
     return results;
   },
 
+  insides({ handle, input, options }, { transfer }) {
+    const pipeline = pipelineOf(handle);
+    const { tensors } = check(enter(() => pipeline.insides(json(input), json(options))));
+    for (const { data } of tensors) transfer(data.buffer);
+    return tensors;
+  },
+
   async generate({ handle, prompt, options }, { signal, room, notice }) {
     const pipeline = pipelineOf(handle);
     const { running } = modelOf(handle);
-    const generation = present(check(enter(() => pipeline.generate(wellFormed(prompt), json(options)))).generation);
+    const begin = () =>
+      typeof prompt === 'string'
+        ? pipeline.generate(wellFormed(prompt), json(options))
+        : pipeline.generateAfterTemplate(prompt.map(wellFormed), json(options));
+    const generation = present(check(enter(begin)).generation);
     running.add(generation);
     try {
       const prompt_tokens = generation.promptTokens();

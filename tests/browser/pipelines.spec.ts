@@ -76,6 +76,67 @@ for (const [name, mode] of Object.entries({
   });
 }
 
+test('a GGUF file, by its address and as a file that the user picked, writes what its folder does', async ({
+  page,
+  site,
+}) => {
+  await site.open(page);
+  const got = await page.evaluate(async ({ input, options }) => {
+    const texts: string[] = [];
+    const write = async (source: string | File[]) => {
+      const generate = await sotto.pipeline('text-generation', source);
+      const [text] = await generate(input, options);
+      texts.push(text?.generated_text ?? '', String(generate.model.config.model_type));
+      await generate.dispose();
+    };
+    const file = async (name: string) => new File([await (await fetch(`/m/gguf/${name}`)).blob()], name);
+    const parts = [1, 2, 3].map((part) => `story-0000${part}-of-00003.gguf`);
+    await write('/m/gguf/story.gguf');
+    await write('/m/gguf/story.gguf'); // from the cache
+    await write(`/m/gguf/${parts[1]}`);
+    await write([await file('story.gguf')]);
+    await write(await Promise.all([...parts].reverse().map(file)));
+    return texts;
+  }, written);
+  expect(got).toEqual(Array(5).fill([story, 'gpt2']).flat());
+});
+
+test('a GGUF file that is garbage is an error that says so', async ({ page, site }) => {
+  await site.open(page);
+  site.misbehave('story.gguf', (response, bytes) => response.end(bytes.subarray(0, 3000)));
+  const messages = await page.evaluate(async () => {
+    const message = (source: string | File[]) =>
+      sotto.pipeline('text-generation', source).then(
+        () => 'no error',
+        ({ code, message }) => `${code}: ${message}`,
+      );
+    return [
+      await message('/m/gguf/story.gguf'),
+      await message([new File(['not a model'], 'x.gguf')]),
+      await message('/m/gguf/none.gguf'),
+    ];
+  });
+  expect(messages[0]).toMatch(/^invalid-file: story\.gguf: /);
+  expect(messages[1]).toMatch(/^invalid-file: x\.gguf: /);
+  expect(messages[2]).toMatch(/^not-found: There is no none\.gguf/);
+});
+
+test("a sentence's vector comes of the model's own modules", async ({ page, site }) => {
+  await site.open(page);
+  const { cases } = JSON.parse(readFileSync(`${golden}sentence-embedding/cases.json`, 'utf8'));
+  const got = await page.evaluate(async (cases) => {
+    const extract = await sotto.pipeline('feature-extraction', '/m/sentence-embedding/');
+    const vectors: number[][] = [];
+    for (const { input, options } of cases) vectors.push([...(await extract(input, options)).data]);
+    await extract.dispose();
+    return vectors;
+  }, cases);
+  for (const [i, { output }] of cases.entries()) {
+    expect(got[i]?.length).toBe(output[0].length);
+    for (const [c, value] of output[0].entries()) expect(got[i]?.[c]).toBeCloseTo(value, 4);
+  }
+});
+
 for (const variant of ['simd', 'relaxed'] as const) {
   test(`the variant ${variant} generates the same text`, async ({ page, site, browserName }) => {
     await site.open(page);

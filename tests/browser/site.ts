@@ -1,9 +1,10 @@
 // What every browser test needs: a site of its own, whose server misbehaves on demand, and a page with the library.
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import type http from 'node:http';
 import { test as base, expect, type Page } from '@playwright/test';
 import type * as Sotto from '../../web/index.ts';
+import { goldenGguf } from '../web/gguf_file.ts';
 
 /** How the page is served. */
 export interface Mode {
@@ -42,8 +43,10 @@ export const siteFolder = `${root}build/site/`;
 /** A golden model's files, with the manifest that a model folder ships. */
 export function modelFiles(name: string): Map<string, Buffer> {
   const folder = `${root}tests/golden/pipelines/${name}/`;
-  const names = readdirSync(folder).filter((file) => file !== 'cases.json');
-  const files = new Map(names.map((file) => [file, readFileSync(folder + file)]));
+  const names = (readdirSync(folder, { recursive: true }) as string[]).filter((file) => file !== 'cases.json');
+  const files = new Map(
+    names.filter((file) => statSync(folder + file).isFile()).map((file) => [file, readFileSync(folder + file)]),
+  );
   const entries = [...files].map(([file, bytes]) => ({
     name: file,
     bytes: bytes.length,
@@ -53,7 +56,9 @@ export function modelFiles(name: string): Map<string, Buffer> {
   return files;
 }
 
-const models = new Map<string, Map<string, Buffer> | undefined>();
+const models = new Map<string, Map<string, Buffer> | undefined>([
+  ['gguf', new Map([...goldenGguf(), ...goldenGguf(3)])], // without a manifest
+]);
 
 /** A golden model's files, read once; undefined where there is no such model. */
 function known(name: string): Map<string, Buffer> | undefined {

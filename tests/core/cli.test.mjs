@@ -129,7 +129,7 @@ test('inspect tells what a model is, for programs and for readers', () => {
   assert.match(stderr, /can run this model/);
 });
 
-test("inspect lists the modules of sentence-transformers, and says which one is not implemented", () => {
+test('inspect lists the modules of sentence-transformers, and says which one is not implemented', () => {
   const folder = path.join(scratch, 'sentence');
   fs.cpSync(`${golden}/sentence-embedding`, folder, { recursive: true });
   const inspected = json(['inspect', '--model', folder]);

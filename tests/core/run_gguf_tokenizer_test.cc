@@ -1,6 +1,7 @@
 // Tokenizers inside GGUF files: against what Hugging Face and SentencePiece make of the same
 // vocabularies (tests/golden), and against llama.cpp's own vocabularies where they lie beside the
 // repository.
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -202,6 +203,22 @@ TEST(GgufTokenizer, WhatIsMalformedOrUnknownIsAnErrorThatSaysSo) {
   broken.Set("tokenizer.ggml.tokens", std::vector<std::string>{"\\x0"});
   broken.Set("tokenizer.ggml.scores", std::vector<double>{0});
   EXPECT_EQ(message(broken), "token 0 of the GGUF tokenizer 'rwkv' has a broken \\x");
+}
+
+TEST(GgufTokenizer, AFileWithoutTensorsIsATokenizerAndNoModel) {
+  GgufMetadata metadata = FromSentencePiece("llama.model", "llama");
+  metadata.Set("general.architecture", std::string("llama"));
+  const std::string path = testing::TempDir() + "sotto_words.gguf";
+  ASSERT_TRUE(WriteFile(path, *WriteGguf(metadata, {})).ok());
+  ModelFiles files;
+  const Status read = ReadModelTexts(path, files);
+  ASSERT_TRUE(read.ok()) << read.message();
+  const auto tokenizer = TokenizerOf(files);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_EQ(tokenizer->Encode("The house", {})->ids,
+            TokenizerIn(metadata)->Encode("The house", {})->ids);
+  EXPECT_FALSE(OpenModelFiles(path).ok());
+  std::remove(path.c_str());
 }
 
 // llama.cpp's vocabularies with their texts (.inp) and ids (.out).

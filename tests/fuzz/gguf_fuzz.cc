@@ -16,6 +16,7 @@
 #include "core/io/gguf.h"
 #include "core/io/gguf_model.h"
 #include "core/models/model.h"
+#include "core/models/model_stream.h"
 #include "core/run/pipeline.h"
 #include "core/tensor/blocks.h"
 #include "tests/malformed/gguf_words.h"
@@ -113,8 +114,19 @@ void Run(const sotto::Model& model) {
   RequireReason(ctx.status());
 }
 
+// The same file as it arrives from a network.
+Status Stream(std::string_view file, sotto::WeightFormat format) {
+  sotto::ModelStream stream({.format = format});
+  const size_t piece = 1 + static_cast<uint8_t>(file.back()) * size_t{16};
+  SOTTO_RETURN_IF_ERROR(stream.Begin("m.gguf", file.size()));
+  for (size_t at = 0; at < file.size(); at += piece)
+    SOTTO_RETURN_IF_ERROR(stream.Append(file.substr(at, piece)));
+  SOTTO_RETURN_IF_ERROR(stream.End());
+  return stream.Finish().status();
+}
+
 void LoadAndRun(const sotto::ModelFiles& files, std::string_view file,
-                const std::vector<TensorInfo>& tensors) {
+                const std::vector<TensorInfo>& tensors, bool alone) {
   const Result<sotto::Json> config = sotto::Json::Parse(files.config);
   Require(config.ok());
   const auto wide = [&](const char* key) {
@@ -135,6 +147,9 @@ void LoadAndRun(const sotto::ModelFiles& files, std::string_view file,
     const Status loaded = sotto::LoadWeights(**model, source, {.format = format});
     RequireReason(loaded);
     Require(fits || !loaded.ok());
+    const Status streamed = Stream(file, format);
+    RequireReason(streamed);
+    if (alone) Require(streamed.ok() == loaded.ok());
     if (!loaded.ok()) return;
     Run(**model);
   }
@@ -167,7 +182,7 @@ void ReadEverything(std::string_view file) {
   if (!described.ok()) return;
   Require(*described);
   Tokenize(files);
-  LoadAndRun(files, file, tensors);
+  LoadAndRun(files, file, tensors, split.ok() && split->count == 1);
 }
 
 }  // namespace

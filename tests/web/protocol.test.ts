@@ -30,7 +30,12 @@ function line(handlers: Partial<Handlers>, busy?: (busy: boolean) => void) {
   return { client, [Symbol.dispose]: () => clearInterval(alive) };
 }
 
-const facts: Calls['loadTokenizer']['result'] = { handle: 1, vocab_size: 2, mask_token: undefined };
+const facts: Calls['loadTokenizer']['result'] = {
+  handle: 1,
+  vocab_size: 2,
+  mask_token: undefined,
+  chat: { template: '', named_tokens: {}, special_tokens: [] },
+};
 const loadParams: Calls['loadTokenizer']['params'] = { location: { kind: 'url', base: 'http://x/' }, cache: 'default' };
 const generateParams: Calls['generate']['params'] = { handle: 1, prompt: '', options: {}, credit: 4 };
 
