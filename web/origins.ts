@@ -329,5 +329,11 @@ export async function originOf(location: Location): Promise<Origin> {
   if (location.kind === 'url') return new WebOrigin(location.base);
   if (location.kind === 'hub') return new WebOrigin(location.base, location.listing);
   if (location.kind === 'folder') return new FilesOrigin(await folderFiles(location.path));
-  return new FilesOrigin(new Map(location.files.map((file) => [pickedName(file), file])));
+  const picked = new Map(location.files.map((file) => [pickedName(file), file]));
+  if (picked.size < location.files.length) {
+    const names = location.files.map(pickedName);
+    const twice = names.find((name, i) => names.indexOf(name) < i);
+    throw new SottoError('invalid-argument', `Two of the files are called ${twice}.`);
+  }
+  return new FilesOrigin(picked);
 }

@@ -157,7 +157,7 @@ Status CommonSizes(Settings& s) {
     if (experts > 0)
       return Unsupported(StrCat("a mixture of ", experts, " experts is not supported"));
   }
-  // Repeated elsewhere, or only for a report; what is pooled is said in the task.
+  // Repeated elsewhere, only for a report, or read where the whole is described.
   s.Ignore({"vocab_size", "expert_used_count", "attention.value_length", "rope.scaling.finetuned",
             "tensor_data_layout", "pooling_type"});
   return OkStatus();
@@ -980,6 +980,23 @@ Status DescribeTokens(const GgufMetadata& metadata, int64_t vocab, std::vector<J
   return OkStatus();
 }
 
+// How an embedding model pools, as the modules of sentence-transformers that it amounts to.
+Status DescribePooling(const GgufMetadata& metadata, const std::string& key, ModelFiles& files) {
+  constexpr std::string_view kModes[] = {"", "mean", "cls", "lasttoken", ""};  // none; a ranking
+  SOTTO_ASSIGN_OR_RETURN(const int64_t type, metadata.IntOr(key, 0, 0, std::size(kModes) - 1));
+  const std::string mode(kModes[type]);
+  if (mode.empty()) return OkStatus();
+  const auto module = [](std::string_view type, std::string_view path) {
+    return Json::Object({{"type", Json::String(StrCat("sentence_transformers.models.", type))},
+                         {"path", Json::String(std::string(path))}});
+  };
+  files.sentence_texts["modules.json"] =
+      Json::Array({module("Transformer", ""), module("Pooling", "1_Pooling")}).Dump();
+  files.sentence_texts["1_Pooling/config.json"] =
+      Json::Object({{"pooling_mode", Json::String(mode)}}).Dump();
+  return OkStatus();
+}
+
 }  // namespace
 
 Status DescribeGgufTokenizer(const GgufMetadata& metadata, ModelFiles& files) {
@@ -1032,6 +1049,7 @@ Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>&
   std::vector<Json::Member> ids;
   SOTTO_RETURN_IF_ERROR(DescribeTokens(metadata, vocab, ids, files));
   for (const auto& [key, id] : ids) s.Put(key, id);
+  SOTTO_RETURN_IF_ERROR(DescribePooling(metadata, StrCat(name, ".pooling_type"), files));
   files.config = s.Config().Dump();
   files.generation_config = Json::Object(std::move(ids)).Dump();
   return true;

@@ -110,5 +110,26 @@ TEST_P(ConvertedGguf, ArrivesInPiecesAsItIsReadWhole) {
 
 INSTANTIATE_TEST_SUITE_P(All, ConvertedGguf, testing::ValuesIn(Converted()), TestName);
 
+TEST(Gguf, HowAnEmbeddingModelPoolsBecomesASentencesModules) {
+  const std::string bytes = *ReadFile(Golden("gguf/bert.gguf"));
+  GgufHeader header = **GgufHeader::Parse(bytes, bytes.size());
+  const auto describe = [&](int64_t pooling) {
+    header.metadata().Set("bert.pooling_type", pooling);
+    std::vector<TensorInfo> tensors(header.tensors().begin(), header.tensors().end());
+    ModelFiles files;
+    const auto described = DescribeGguf(
+        header.metadata(), tensors, [](const TensorInfo&) { return std::nullopt; }, files);
+    EXPECT_EQ(described.ok(), pooling <= 4) << pooling;
+    return files.sentence_texts;
+  };
+  EXPECT_TRUE(describe(0).empty());
+  EXPECT_EQ(describe(1)["1_Pooling/config.json"], R"({"pooling_mode":"mean"})");
+  EXPECT_EQ(describe(2)["1_Pooling/config.json"], R"({"pooling_mode":"cls"})");
+  EXPECT_EQ(describe(3)["1_Pooling/config.json"], R"({"pooling_mode":"lasttoken"})");
+  EXPECT_TRUE(describe(4).empty());  // a ranking has another head
+  EXPECT_EQ(ParseModules(describe(1)["modules.json"])->size(), 2u);
+  describe(5);
+}
+
 }  // namespace
 }  // namespace sotto

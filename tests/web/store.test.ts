@@ -543,6 +543,11 @@ describe('folders and GGUF files that the user picked', () => {
     assert.equal(String.fromCharCode(...(kept.get('1_Pooling/config.json')?.bytes ?? [])), '{"a":1}');
   });
 
+  test('of the same name are an error that says so', async () => {
+    const files = ['{}', '{"a":1}'].map((text) => new File([text], 'config.json'));
+    await assert.rejects(visit({ location: { kind: 'files', files } }), failure('invalid-argument', /config\.json/));
+  });
+
   test('are one model each', () => {
     const files = (...names: string[]) => names.map((name) => new File(['x'], name));
     const located = (...names: string[]) => locate(files(...names), {}, undefined).gguf;
