@@ -395,7 +395,8 @@ class Arriving {
 /** Loads one model. Everything it needs is handed in, so that it runs anywhere. */
 export class Loader {
   readonly #location: Location;
-  readonly #cache: FileCache | undefined;
+  readonly #opening: Promise<FileCache | undefined> | FileCache | undefined;
+  #cache: FileCache | undefined;
   readonly #mode: CacheMode;
   readonly #signal: AbortSignal;
   readonly #progress: (event: ProgressEvent) => void;
@@ -405,13 +406,13 @@ export class Loader {
 
   constructor(
     location: Location,
-    cache: FileCache | undefined,
+    cache: Promise<FileCache | undefined> | FileCache | undefined,
     mode: CacheMode,
     signal: AbortSignal,
     progress: (event: ProgressEvent) => void,
   ) {
     this.#location = location;
-    this.#cache = mode === 'no-store' ? undefined : cache;
+    this.#opening = mode === 'no-store' ? undefined : cache;
     this.#mode = mode;
     this.#signal = signal;
     this.#progress = progress;
@@ -421,8 +422,13 @@ export class Loader {
   async load(wanted: Wanted): Promise<void> {
     this.#signal.throwIfAborted();
     const origin = await originOf(this.#location);
+    // The origin is asked while the cache opens, unless what is stored may do.
+    const mayDo = this.#mode === 'force-cache' || this.#mode === 'only-if-cached';
+    const asking = mayDo ? undefined : origin.list(this.#signal);
+    asking?.catch(() => {});
+    this.#cache = await this.#opening;
     await this.#readIndex(origin);
-    const listing = await this.#list(origin);
+    const listing = await this.#list(origin, asking);
     const known = listing && new Map(listing.map((entry) => [entry.name, entry]));
     const has = (name: string) => known === undefined || known.has(name);
     const entry = (name: string): Entry => known?.get(name) ?? { name };
@@ -566,7 +572,7 @@ export class Loader {
     });
   }
 
-  async #list(origin: Origin): Promise<Entry[] | undefined> {
+  async #list(origin: Origin, asking: Promise<Entry[] | undefined> | undefined): Promise<Entry[] | undefined> {
     const stored =
       this.#index.listing ?? (Object.keys(this.#index.files).length > 0 ? this.#storedEntries() : undefined);
     if (this.#mode === 'only-if-cached' && origin.from === 'network') {
@@ -575,7 +581,7 @@ export class Loader {
     }
     if (this.#mode === 'force-cache' && stored) return stored;
     try {
-      const listing = await origin.list(this.#signal);
+      const listing = await (asking ?? origin.list(this.#signal));
       if (origin.key !== undefined) this.#index.listing = listing;
       return listing;
     } catch (error) {
