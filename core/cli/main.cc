@@ -40,7 +40,7 @@ constexpr std::string_view kUsage =
                                                         TASK: text-classification, fill-mask, feature-extraction,
                                                         text-generation, text2text-generation
   sotto train RECIPE.json --out DIR                     trains, or resumes what is in DIR
-  sotto eval  RECIPE.json --model DIR [--split test] [--dtype auto|fp32|q8|q4]
+  sotto eval  RECIPE.json --model DIR [--split test] [--dtype auto|fp32|q8|q4] [--cache-dtype fp32|fp16|q8]
                                                         -> metrics as JSON, a table on stderr
   sotto quantize --model DIR --to q8|q4|f16|f32 --out DIR
   sotto bench [names]                                   -> JSON lines
@@ -75,7 +75,7 @@ class Arguments {
         continue;
       }
       static constexpr std::string_view kNamed[] = {
-          "decoder-ids", "dtype", "ids", "mask", "model", "out", "set", "split", "threads", "to"};
+          "cache-dtype", "decoder-ids", "dtype", "ids", "mask", "model", "out", "set", "split", "threads", "to"};
       if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed))
         return Misuse(StrCat("unknown option ", word));
       if (++i == argc) return Misuse(StrCat(word, " needs a value"));
@@ -374,6 +374,10 @@ Status Eval(const Arguments& args) {
   const std::string dtype = args.Or("dtype", "auto");
   const std::optional<WeightFormat> format = WeightFormatByName(dtype);
   if (!format) return args.Misuse(StrCat("--dtype takes auto, fp32, q8 or q4, not '", dtype, "'"));
+  const std::string cache = args.Or("cache-dtype", "");
+  const std::optional<DType> cache_dtype = CacheDTypeByName(cache);
+  if (args.Has("cache-dtype") && !cache_dtype)
+    return args.Misuse(StrCat("--cache-dtype takes fp32, fp16 or q8, not '", cache, "'"));
   std::unique_ptr<Pipeline> writer;  // opened where a recipe's texts are to be written
   const auto write = [&](const std::string& text, int64_t max_new_tokens) -> Result<std::string> {
     if (writer == nullptr) {
@@ -390,7 +394,11 @@ Status Eval(const Arguments& args) {
   SOTTO_ASSIGN_OR_RETURN(
       const EvalResult result,
       EvalCommand(recipe, folder,
-                  {.split = args.Or("split", ""), .format = *format, .write = write}, &pool));
+                  {.split = args.Or("split", ""),
+                   .format = *format,
+                   .cache_dtype = cache_dtype,
+                   .write = write},
+                  &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();

@@ -19,6 +19,7 @@
 
 #include "core/kernels/dropout-inl.h"
 #include "core/kernels/math-inl.h"
+#include "core/kernels/packed_rows-inl.h"
 #include "core/kernels/relaxed_simd.h"
 
 // What the targets share.
@@ -46,6 +47,18 @@ Range VisibleKeys(const AttentionArgs& a, int64_t i) {
 float* RowOf(const HeadsView& view, int64_t batch, int64_t head, int64_t token) {
   return view.data + batch * view.batch_stride + head * view.head_stride +
          token * view.token_stride;
+}
+
+// Row `token` of a head, and its scale.
+template <class T>
+const T* PackedRow(const PackedHeads& packed, const AttentionArgs& a, int64_t batch, int64_t head,
+                   int64_t token) {
+  return static_cast<const T*>(packed.data) +
+         ((batch * a.kv_heads + head) * packed.rows + token) * a.dim;
+}
+const float* PackedScale(const PackedHeads& packed, const AttentionArgs& a, int64_t batch,
+                         int64_t head, int64_t token) {
+  return packed.scales + (batch * a.kv_heads + head) * packed.rows + token;
 }
 
 int64_t KvHead(const AttentionArgs& a, int64_t head) { return head / (a.heads / a.kv_heads); }
@@ -418,6 +431,34 @@ void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64
   }
 }
 
+// Scores of `keys` keys from `key` on, before all but the scale.
+void KeyDots(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t key, int64_t keys,
+             const float* q, float* s) {
+  const PackedHeads& k = a.packed_k;
+  if (k.data == nullptr) {
+    Dots(q, RowOf(a.k, batch, kv, key), a.k.token_stride, keys, a.dim, a.scale, s);
+  } else if (k.dtype == DType::kF16) {
+    DotsF16(q, PackedRow<uint16_t>(k, a, batch, kv, key), keys, a.dim, a.scale, s);
+  } else {
+    DotsI8(q, PackedRow<int8_t>(k, a, batch, kv, key), PackedScale(k, a, batch, kv, key), keys,
+           a.dim, a.scale, s);
+  }
+}
+
+// out = factor out + the values from `key` on, weighted.
+void MixValues(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t key, int64_t keys,
+               const float* p, float factor, float* out) {
+  const PackedHeads& v = a.packed_v;
+  if (v.data == nullptr) {
+    Mix(p, RowOf(a.v, batch, kv, key), a.v.token_stride, keys, a.dim, factor, out);
+  } else if (v.dtype == DType::kF16) {
+    MixF16(p, PackedRow<uint16_t>(v, a, batch, kv, key), keys, a.dim, factor, out);
+  } else {
+    MixI8(p, PackedRow<int8_t>(v, a, batch, kv, key), PackedScale(v, a, batch, kv, key), keys,
+          a.dim, factor, out);
+  }
+}
+
 HWY_INLINE void AddScaled(const float* x, float factor, float* y, int64_t count) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
@@ -442,7 +483,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   const Range range = VisibleKeys(a, i);
   for (int64_t key = range.begin; key < range.end; key += kKeyBlock) {
     const int64_t keys = std::min(kKeyBlock, range.end - key);
-    Dots(q, RowOf(a.k, batch, kv, key), a.k.token_stride, keys, a.dim, a.scale, s);
+    KeyDots(a, batch, kv, key, keys, q, s);
     for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
     if (a.softcap > 0) {
       const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
@@ -468,7 +509,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
     }
     sum = sum * factor + hn::ReduceSum(d, total);
     if (a.dropout > 0) DropRow(a, DropIndex(a, batch, head, i) + key, keys, s);
-    Mix(s, RowOf(a.v, batch, kv, key), a.v.token_stride, keys, a.dim, factor, out);
+    MixValues(a, batch, kv, key, keys, s, factor, out);
   }
   const float inverse = sum != 0 ? 1.0f / sum : 0.0f;
   for (int64_t x = 0; x < a.dim; ++x) out[x] *= inverse;
@@ -480,6 +521,67 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
 // Below this many queries the lanes of a block would lie idle.
 HWY_INLINE bool FewQueries(int64_t queries) {
   return 2 * queries <= static_cast<int64_t>(hn::Lanes(D()));
+}
+
+// Queries [first, first + count) of one head, at most two vectors of them.
+void AttendQueries(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first,
+                   int64_t count, float* scratch) {
+  const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+  if (scratch == nullptr || FewQueries(count)) {
+    for (int64_t i = first; i < first + count; ++i) AttendOne(a, batch, head, i);
+  } else if (count <= n) {
+    AttendBlock<1>(a, MakeBlock(a, batch, head, first, count, n), scratch);
+  } else {
+    AttendBlock<2>(a, MakeBlock(a, batch, head, first, count, 2 * n), scratch);
+  }
+}
+
+// Writes the rows of one head that queries [first, first + count) see, [keys, dim].
+void UnpackRows(const PackedHeads& packed, const AttentionArgs& a, int64_t batch, int64_t kv,
+                int64_t first, int64_t count, float* to) {
+  const int64_t end = VisibleKeys(a, first + count - 1).end;
+  for (int64_t j = VisibleKeys(a, first).begin; j < end; ++j) {
+    if (packed.dtype == DType::kF16) {
+      UnpackF16(PackedRow<uint16_t>(packed, a, batch, kv, j), a.dim, to + j * a.dim);
+    } else {
+      UnpackI8(PackedRow<int8_t>(packed, a, batch, kv, j), *PackedScale(packed, a, batch, kv, j),
+               a.dim, to + j * a.dim);
+    }
+  }
+}
+
+// Many queries over packed keys and values: those of a head are unpacked once for a part of the
+// queries of all heads that read it.
+constexpr int64_t kPartQueries = 64;
+
+void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
+  const AttentionArgs* a = &args;
+  const int64_t parts = (args.queries + kPartQueries - 1) / kPartQueries;
+  ParallelFor(pool, args.batch * args.kv_heads * parts, 1, [=](int64_t begin, int64_t end)
+                                                              HWY_ATTR {
+    const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(D())), group = a->heads / a->kv_heads;
+    const int64_t tiles = (2 * a->dim + kKeyBlock) * width;
+    const Scratch scratch(tiles + 2 * a->keys * a->dim);
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
+                    batch = t / parts / a->kv_heads,
+                    count = std::min(kPartQueries, a->queries - first);
+      AttentionArgs plain = *a;
+      if (float* rows = scratch.data()) {
+        rows += tiles;
+        UnpackRows(a->packed_k, *a, batch, kv, first, count, rows);
+        UnpackRows(a->packed_v, *a, batch, kv, first, count, rows + a->keys * a->dim);
+        plain.k = {rows, 0, a->dim, 0};
+        plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
+        plain.packed_k = plain.packed_v = {};
+      }
+      for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+        for (int64_t i = first; i < first + count; i += width) {
+          AttendQueries(plain, batch, head, i, std::min(width, first + count - i), scratch.data());
+        }
+      }
+    }
+  });
 }
 
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
@@ -495,23 +597,35 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
                 });
     return;
   }
+  if (args.packed_k.data != nullptr) return AttendPacked(args, pool);
   const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n;
   const int64_t blocks = (args.queries + width - 1) / width;
   ParallelFor(pool, args.batch * args.heads * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch scratch((2 * a->dim + kKeyBlock) * width);
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = t / blocks, first = t % blocks * width,
-                    count = std::min(width, a->queries - first);
-      const int64_t batch = row / a->heads, head = row % a->heads;
-      if (scratch.data() == nullptr || FewQueries(count)) {
-        for (int64_t i = first; i < first + count; ++i) AttendOne(*a, batch, head, i);
-      } else if (count <= n) {
-        AttendBlock<1>(*a, MakeBlock(*a, batch, head, first, count, n), scratch.data());
-      } else {
-        AttendBlock<2>(*a, MakeBlock(*a, batch, head, first, count, width), scratch.data());
-      }
+      const int64_t row = t / blocks, first = t % blocks * width;
+      AttendQueries(*a, row / a->heads, row % a->heads, first, std::min(width, a->queries - first),
+                    scratch.data());
     }
   });
+}
+
+void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
+              float* scales) {
+  for (int64_t r = 0; r < count; ++r, from += stride) {
+    if (dtype == DType::kF16) {
+      PackF16(from, dim, static_cast<uint16_t*>(to) + r * dim);
+      continue;
+    }
+    int8_t* row = static_cast<int8_t*>(to) + r * dim;
+    float inverse;
+    scales[r] = RowScale(from, dim, &inverse);
+    if (inverse == 0) {
+      std::fill_n(row, dim, int8_t{0});
+    } else {
+      RoundAll(from, dim, inverse, row);
+    }
+  }
 }
 
 // Dao 2023: P = exp(S - lse), dP = M dO V^T, D = rowsum(dO O), dS = P (dP - D), where M is what
@@ -668,6 +782,7 @@ namespace sotto {
 
 HWY_EXPORT(Attention);
 HWY_EXPORT(AttentionBackward);
+HWY_EXPORT(PackRows);
 
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Attention)(args, pool);
@@ -675,10 +790,24 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
 void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(AttentionBackward)(args, pool);
 }
+void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
+              float* scales) {
+  HWY_DYNAMIC_DISPATCH(PackRows)(from, stride, count, dim, dtype, to, scales);
+}
 
 namespace scalar {
 
 namespace {
+
+// Value x of a row of keys or values.
+double ValueAt(const AttentionArgs& a, const HeadsView& plain, const PackedHeads& packed,
+               int64_t batch, int64_t kv, int64_t token, int64_t x) {
+  if (packed.data == nullptr) return RowOf(plain, batch, kv, token)[x];
+  if (packed.dtype == DType::kF16)
+    return F16ToF32(PackedRow<uint16_t>(packed, a, batch, kv, token)[x]);
+  return static_cast<double>(*PackedScale(packed, a, batch, kv, token)) *
+         PackedRow<int8_t>(packed, a, batch, kv, token)[x];
+}
 
 // The score of one pair, -inf where it may not be seen.
 double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, int64_t j) {
@@ -686,9 +815,9 @@ double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, int
   if (j < range.begin || j >= range.end || Masked(a, batch, j))
     return -std::numeric_limits<double>::infinity();
   const float* q = RowOf(a.q, batch, head, i);
-  const float* k = RowOf(a.k, batch, KvHead(a, head), j);
   double s = 0;
-  for (int64_t x = 0; x < a.dim; ++x) s += static_cast<double>(q[x]) * k[x];
+  for (int64_t x = 0; x < a.dim; ++x)
+    s += q[x] * ValueAt(a, a.k, a.packed_k, batch, KvHead(a, head), j, x);
   s *= a.scale;
   if (a.softcap > 0) s = a.softcap * std::tanh(s / a.softcap);
   return a.bias != nullptr ? s + BiasRow(a, a.bias, batch, head, i)[j] : s;
@@ -707,7 +836,7 @@ void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
           a.dropout > 0 ? KeptFactor(a.dropout, a.dropout_seed, DropIndex(a, batch, head, i) + j)
                         : 1;
       total += kept * std::exp(Score(a, batch, head, i, j) - max) / sum *
-               RowOf(a.v, batch, KvHead(a, head), j)[x];
+               ValueAt(a, a.v, a.packed_v, batch, KvHead(a, head), j, x);
     }
     out[x] = static_cast<float>(total);
   }
@@ -725,6 +854,29 @@ void Attention(const AttentionArgs& args) {
   for (int64_t b = 0; b < args.batch; ++b) {
     for (int64_t h = 0; h < args.heads; ++h) {
       for (int64_t i = 0; i < args.queries; ++i) AttendRow(args, b, h, i);
+    }
+  }
+}
+
+void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
+              float* scales) {
+  for (int64_t r = 0; r < count; ++r, from += stride) {
+    float peak = 0;
+    bool finite = true;
+    for (int64_t x = 0; x < dim; ++x) {
+      finite = finite && std::isfinite(from[x]);
+      peak = std::max(peak, std::fabs(from[x]));
+    }
+    const bool usable = finite && peak >= 1e-30f;
+    if (dtype == DType::kI8)
+      scales[r] = !finite ? std::numeric_limits<float>::quiet_NaN() : usable ? peak / 127 : 0;
+    for (int64_t x = 0; x < dim; ++x) {
+      if (dtype == DType::kF16) {
+        static_cast<uint16_t*>(to)[r * dim + x] = F32ToF16(std::clamp(from[x], -65504.0f, 65504.0f));
+      } else {
+        static_cast<int8_t*>(to)[r * dim + x] =
+            usable ? static_cast<int8_t>(std::nearbyint(from[x] * (127 / peak))) : int8_t{0};
+      }
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/base/parallel.h"
+#include "core/tensor/dtype.h"
 
 namespace sotto {
 
@@ -16,11 +17,29 @@ struct HeadsView {
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 };
 
+// Keys or values as a cache keeps them: [batch, kv_heads, rows, dim] of kF16, or of kI8 with one
+// scale a row. `data` null: they are not packed.
+struct PackedHeads {
+  DType dtype = DType::kF16;
+  const void* data = nullptr;
+  const float* scales = nullptr;  // of kI8: [batch, kv_heads, rows]
+  int64_t rows = 0;               // of which the first `keys` are filled
+};
+
+// Writes `count` rows of `dim` values, `stride` apart, as PackedHeads holds them, one behind the
+// other:
+//   kF16  the nearest, and beyond its range the farthest, of its numbers
+//   kI8   round(x / scale), scale = max |x| / 127; a row that is not finite gets scale NaN
+// `scales` [count] is written for kI8 alone.
+void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
+              float* scales);
+
 struct AttentionArgs {
   int64_t batch = 0, heads = 0,
           kv_heads = 0;  // heads is a multiple of kv_heads: head h reads h / (heads / kv_heads)
   int64_t queries = 0, keys = 0, dim = 0;
   HeadsView q, k, v, out;  // out is written
+  PackedHeads packed_k, packed_v;  // in place of k and v where they are packed; not with dropout
   float scale = 1;         // 1 / sqrt(dim) by custom
   // Query i stands at p = i + (keys - queries). Causal: it sees key j only where j <= p. With
   // window > 0 only where |p - j| < window, on both sides unless the attention is causal.
@@ -55,7 +74,9 @@ void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool);
 
 namespace scalar {
 void Attention(const AttentionArgs& args);  // in double inside
-}
+void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
+              float* scales);
+}  // namespace scalar
 
 }  // namespace sotto
 

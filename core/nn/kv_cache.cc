@@ -1,9 +1,77 @@
 #include "core/nn/kv_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 namespace sotto {
+namespace {
+
+std::array<Tensor*, 4> TensorsOf(KeysValues& kv) {
+  return {&kv.keys, &kv.values, &kv.key_scales, &kv.value_scales};
+}
+
+// Memory that goes back to the system when it is outgrown, as an arena's does not.
+Tensor New(Context& ctx, const Shape& shape, DType dtype) {
+  if (!ctx.ok()) return {};
+  Result<Tensor> tensor = Tensor::Allocate(shape, dtype);
+  return tensor.ok() ? *std::move(tensor) : ctx.Fail(tensor.status());
+}
+
+KeysValues NewPair(Context& ctx, const Shape& shape, DType dtype) {
+  KeysValues out{New(ctx, shape, dtype), New(ctx, shape, dtype)};
+  if (dtype == DType::kI8) {
+    const Shape rows({shape[0], shape[1], shape[2]});
+    out.key_scales = New(ctx, rows, DType::kF32);
+    out.value_scales = New(ctx, rows, DType::kF32);
+  }
+  return out;
+}
+
+// Writes x [batch, fresh, heads * dim] to rows [at, at + fresh) of `to` [batch, heads, rows, dim].
+void Write(const Tensor& x, int64_t at, Tensor& to, Tensor& scales) {
+  const int64_t batch = to.dim(0), heads = to.dim(1), rows = to.dim(2), dim = to.dim(3),
+                fresh = x.dim(1);
+  const auto row = static_cast<size_t>(dim) * DTypeBytes(to.dtype());
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const float* from = x.f32() + (b * fresh * heads + h) * dim;
+      const int64_t first = (b * heads + h) * rows + at;
+      char* out = static_cast<char*>(to.data()) + static_cast<size_t>(first) * row;
+      if (to.dtype() == DType::kF32) {
+        for (int64_t t = 0; t < fresh; ++t)
+          std::memcpy(out + static_cast<size_t>(t) * row, from + t * heads * dim, row);
+      } else {
+        PackRows(from, heads * dim, fresh, dim, to.dtype(), out,
+                 scales ? scales.f32() + first : nullptr);
+      }
+    }
+  }
+}
+
+// The first `filled` rows of every head of `from` [batch, heads, rows, ...], to the same heads of
+// batch row `b_to`.
+void CopyRows(const Tensor& from, int64_t b_from, Tensor& to, int64_t b_to, int64_t filled) {
+  const int64_t heads = from.dim(1), rows_from = from.dim(2), rows_to = to.dim(2);
+  const size_t row = from.bytes() / static_cast<size_t>(from.dim(0) * heads * rows_from);
+  for (int64_t h = 0; h < heads; ++h) {
+    std::memcpy(
+        static_cast<char*>(to.data()) + static_cast<size_t>((b_to * heads + h) * rows_to) * row,
+        static_cast<const char*>(from.data()) +
+            static_cast<size_t>((b_from * heads + h) * rows_from) * row,
+        static_cast<size_t>(filled) * row);
+  }
+}
+
+}  // namespace
+
+std::optional<DType> CacheDTypeByName(std::string_view name) {
+  if (name == "fp32") return DType::kF32;
+  if (name == "fp16") return DType::kF16;
+  if (name == "q8") return DType::kI8;
+  return std::nullopt;
+}
 
 bool KvCache::Truncate(int64_t length) {
   length = std::clamp<int64_t>(length, 0, length_);
@@ -22,7 +90,18 @@ KvCache::Layer& KvCache::At(int layer) {
   return layers_[layer];
 }
 
-KvCache::View& KvCache::Cross(int layer) { return At(layer).cross; }
+const KeysValues& KvCache::SetCross(Context& ctx, int layer, const KeysValues& source,
+                                    int64_t heads, bool plain) {
+  KeysValues& cross = At(layer).cross;
+  cross = source;
+  if (plain || dtype_ == DType::kF32 || !ctx.ok()) return cross;
+  const Tensor& k = source.keys;
+  cross = NewPair(ctx, {k.dim(0), heads, k.dim(1), k.dim(2) / heads}, dtype_);
+  if (!ctx.ok()) return cross;
+  Write(source.keys, 0, cross.keys, cross.key_scales);
+  Write(source.values, 0, cross.values, cross.value_scales);
+  return cross;
+}
 
 Tensor& KvCache::State(int layer, int slot) {
   std::vector<Tensor>& states = At(layer).states;
@@ -31,73 +110,76 @@ Tensor& KvCache::State(int layer, int slot) {
 }
 
 void KvCache::Reorder(Context& ctx, std::span<const int32_t> rows) {
-  // Of each row only the first `filled` of `of` parts hold anything.
-  const auto reorder = [&](Tensor& held, int64_t filled, int64_t of) {
+  const auto reorder = [&](Tensor& held, const auto& copy) {
     if (!held || !ctx.ok()) return;
     Shape shape = held.shape();
     shape.set_dim(0, static_cast<int64_t>(rows.size()));
-    Tensor next = ctx.New(shape, held.dtype());
+    Tensor next = New(ctx, shape, held.dtype());
     if (!next) return;
-    const size_t row = held.bytes() / static_cast<size_t>(held.dim(0));
-    for (size_t b = 0; b < rows.size(); ++b) {
-      std::memcpy(static_cast<char*>(next.data()) + b * row,
-                  static_cast<const char*>(held.data()) + static_cast<size_t>(rows[b]) * row,
-                  row / static_cast<size_t>(of) * static_cast<size_t>(filled));
-    }
+    for (size_t b = 0; b < rows.size(); ++b) copy(held, rows[b], next, static_cast<int64_t>(b));
     held = std::move(next);
   };
+  const auto filled = [&](const Tensor& from, int64_t b, Tensor& to, int64_t b_to) {
+    CopyRows(from, b, to, b_to, length_);
+  };
+  const auto whole = [](const Tensor& from, int64_t b, Tensor& to, int64_t b_to) {
+    const size_t row = from.bytes() / static_cast<size_t>(from.dim(0));
+    std::memcpy(static_cast<char*>(to.data()) + static_cast<size_t>(b_to) * row,
+                static_cast<const char*>(from.data()) + static_cast<size_t>(b) * row, row);
+  };
   for (Layer& layer : layers_) {
-    for (Tensor* held : {&layer.keys, &layer.values})
-      reorder(*held, length_, *held ? held->dim(1) : 1);
-    for (Tensor* held : {&layer.cross.keys, &layer.cross.values}) reorder(*held, 1, 1);
-    for (Tensor& state : layer.states) reorder(state, 1, 1);
+    for (Tensor* held : TensorsOf(layer.self)) reorder(*held, filled);
+    for (Tensor* held : TensorsOf(layer.cross)) reorder(*held, whole);
+    for (Tensor& state : layer.states) reorder(state, whole);
   }
 }
 
-bool KvCache::Reserve(Context& ctx, Layer& layer, int64_t batch, int64_t tokens, int64_t width) {
-  if (layer.keys && (layer.keys.dim(0) != batch || layer.keys.dim(2) != width)) {
-    ctx.Fail(InvalidArgument(StrCat("the cache holds ", layer.keys.shape().ToString(),
+bool KvCache::Reserve(Context& ctx, KeysValues& held, int64_t batch, int64_t heads, int64_t tokens,
+                      int64_t dim) {
+  const Tensor& keys = held.keys;
+  if (keys && (keys.dim(0) != batch || keys.dim(1) != heads || keys.dim(3) != dim)) {
+    ctx.Fail(InvalidArgument(StrCat("the cache holds ", keys.shape().ToString(),
                                     "; it cannot take a batch of ", batch)));
     return false;
   }
-  if (layer.keys && layer.keys.dim(1) >= tokens) return true;
-  const int64_t held = layer.keys ? layer.keys.dim(1) : 0;
-  const int64_t capacity = std::max<int64_t>({tokens, 2 * held, 64});
-  for (Tensor* half : {&layer.keys, &layer.values}) {
-    Tensor grown = ctx.New({batch, capacity, width});
-    if (!grown) return false;
-    for (int64_t b = 0; b < batch && length_ > 0; ++b) {
-      std::memcpy(grown.f32() + b * capacity * width, half->f32() + b * held * width,
-                  static_cast<size_t>(length_ * width) * sizeof(float));
-    }
-    *half = std::move(grown);
+  if (keys && keys.dim(2) >= tokens) return true;
+  int64_t capacity = std::max<int64_t>(keys ? 2 * keys.dim(2) : 0, 64);
+  if (most_ > 0) capacity = std::min(capacity, most_);
+  capacity = std::max(capacity, tokens);
+  KeysValues grown = NewPair(ctx, {batch, heads, capacity, dim}, dtype_);
+  if (!ctx.ok()) return false;
+  const auto from = TensorsOf(held), to = TensorsOf(grown);
+  for (size_t i = 0; keys && i < from.size(); ++i) {
+    for (int64_t b = 0; *from[i] && b < batch; ++b) CopyRows(*from[i], b, *to[i], b, length_);
   }
+  held = std::move(grown);
   capacity_ = std::max(capacity_, capacity);
   return true;
 }
 
-KvCache::View KvCache::Append(Context& ctx, int layer, const Tensor& k, const Tensor& v) {
+KeysValues KvCache::Append(Context& ctx, int layer, const Tensor& k, const Tensor& v,
+                           int64_t heads) {
   if (!ctx.ok()) return {};
-  Layer& held = At(layer);
-  const int64_t batch = k.dim(0), fresh = k.dim(1), width = k.dim(2), total = length_ + fresh;
-  if (!Reserve(ctx, held, batch, total, width)) return {};
-  const int64_t capacity = held.keys.dim(1);
-  const auto copy = [&](const Tensor& from, Tensor& to) {
-    for (int64_t b = 0; b < batch; ++b) {
-      std::memcpy(to.f32() + (b * capacity + length_) * width, from.f32() + b * fresh * width,
-                  static_cast<size_t>(fresh * width) * sizeof(float));
-    }
-  };
-  copy(k, held.keys);
-  copy(v, held.values);
-  return {held.keys, held.values};
+  if (k.rank() != 3 || k.shape() != v.shape() || heads <= 0 || k.dim(2) % heads != 0) {
+    ctx.Fail(InvalidArgument(StrCat("the cache cannot take keys ", k.shape().ToString(),
+                                    " and values ", v.shape().ToString(), " of ", heads,
+                                    " heads")));
+    return {};
+  }
+  KeysValues& held = At(layer).self;
+  if (!Reserve(ctx, held, k.dim(0), heads, length_ + k.dim(1), k.dim(2) / heads)) return {};
+  Write(k, length_, held.keys, held.key_scales);
+  Write(v, length_, held.values, held.value_scales);
+  return held;
 }
 
 size_t KvCache::bytes() const {
   size_t sum = 0;
   for (const Layer& layer : layers_) {
-    sum += layer.keys.bytes() + layer.values.bytes() + layer.cross.keys.bytes() +
-           layer.cross.values.bytes();
+    for (const KeysValues* kv : {&layer.self, &layer.cross}) {
+      sum += kv->keys.bytes() + kv->values.bytes() + kv->key_scales.bytes() +
+             kv->value_scales.bytes();
+    }
     for (const Tensor& state : layer.states) sum += state.bytes();
   }
   return sum;

@@ -4,16 +4,24 @@
 #ifndef SOTTO_CORE_NN_KV_CACHE_H_
 #define SOTTO_CORE_NN_KV_CACHE_H_
 
+#include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "core/ops/context.h"
+#include "core/ops/ops.h"
 
 namespace sotto {
 
+// How keys and values are kept: "fp32", "fp16", or "q8" (kI8).
+std::optional<DType> CacheDTypeByName(std::string_view name);
+
 class KvCache {
  public:
-  KvCache() = default;
+  // `dtype`: kF32, kF16 or kI8. `most`: no more tokens will be fed, so that there need be no room
+  // for them; 0: unknown.
+  explicit KvCache(DType dtype = DType::kF32, int64_t most = 0) : dtype_(dtype), most_(most) {}
 
   // Tokens that every layer holds.
   int64_t length() const { return length_; }
@@ -25,16 +33,18 @@ class KvCache {
   // given remain.
   void Reorder(Context& ctx, std::span<const int32_t> rows);
 
-  struct View {
-    Tensor keys, values;  // [batch, capacity, width], of which past + new rows are filled
-  };
-  // Appends k, v [batch, new, width] of one layer and returns all that it holds. The length moves
-  // on when the forward pass is done: see Advance.
-  View Append(Context& ctx, int layer, const Tensor& k, const Tensor& v);
+  // Appends k, v [batch, new, heads * dim] of one layer and returns all that it holds, [batch,
+  // heads, capacity, dim], of which past + new rows are filled. The length moves on when the
+  // forward pass is done: see Advance.
+  KeysValues Append(Context& ctx, int layer, const Tensor& k, const Tensor& v, int64_t heads);
   void Advance(int64_t tokens) { length_ += tokens; }
 
-  // Keys and values [batch, source, width] of a layer that attends to an encoder: empty until set.
-  View& Cross(int layer);
+  // Keeps the keys and values [batch, source, heads * dim] of a layer that attends to an encoder,
+  // and returns them as they are kept: rounded to the cache's dtype unless they are to stay as they
+  // are (`plain`). Empty until set.
+  const KeysValues& SetCross(Context& ctx, int layer, const KeysValues& source, int64_t heads,
+                             bool plain);
+  const KeysValues& Cross(int layer) { return At(layer).cross; }
   // A recurrent layer's state, [batch, ...]: empty at the beginning, replaced by the layer at each
   // call. A layer may have several, by slot.
   Tensor& State(int layer, int slot = 0);
@@ -42,13 +52,15 @@ class KvCache {
 
  private:
   struct Layer {
-    Tensor keys, values;  // [batch, capacity, width]
-    View cross;
+    KeysValues self, cross;
     std::vector<Tensor> states;
   };
   Layer& At(int layer);
-  bool Reserve(Context& ctx, Layer& layer, int64_t batch, int64_t tokens, int64_t width);
+  bool Reserve(Context& ctx, KeysValues& held, int64_t batch, int64_t heads, int64_t tokens,
+               int64_t dim);
 
+  DType dtype_;
+  int64_t most_;
   std::vector<Layer> layers_;
   int64_t length_ = 0, capacity_ = 0;
 };

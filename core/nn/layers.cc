@@ -55,11 +55,11 @@ Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, A
   if (probe != nullptr && probe->want_attentions) spec.probabilities = &probabilities;
   Tensor y;
   if (cache != nullptr && ctx.ok()) {
-    const KvCache::View held = cache->Append(ctx, layer, k, v);
+    const KeysValues held = cache->Append(ctx, layer, k, v, spec.kv_heads);
     spec.keys = cache->length() + k.dim(1);
-    y = Attention(ctx, q, held.keys, held.values, spec);
+    y = Attention(ctx, q, held, spec);
   } else {
-    y = Attention(ctx, q, k, v, spec);
+    y = Attention(ctx, q, {k, v}, spec);
   }
   if (probabilities) probe->attentions.push_back(std::move(probabilities));
   return y;

@@ -26,10 +26,12 @@ Tensor MultiHeadAttention::operator()(Context& ctx, const Tensor& x, const Tenso
 
 Tensor MultiHeadAttention::operator()(Context& ctx, const Tensor& x, const Source& source,
                                       KvCache* cache, int layer) const {
-  KvCache::View over;
+  KeysValues over;
   if (source.states) {
     over = {k(ctx, source.states), v(ctx, source.states)};
-    if (cache != nullptr && ctx.ok()) cache->Cross(layer) = over;
+    // Whoever is told what was looked at reads the keys as they are.
+    if (cache != nullptr && ctx.ok())
+      over = cache->SetCross(ctx, layer, over, spec.kv_heads, source.looked != nullptr);
   } else if (cache != nullptr) {
     over = cache->Cross(layer);
   }
@@ -42,7 +44,7 @@ Tensor MultiHeadAttention::operator()(Context& ctx, const Tensor& x, const Sourc
   Tensor probabilities;
   if (probe != nullptr && probe->want_attentions) call.probabilities = &probabilities;
   const Tensor queries = q(ctx, x);
-  const Tensor y = out(ctx, Attention(ctx, queries, over.keys, over.values, call));
+  const Tensor y = out(ctx, Attention(ctx, queries, over, call));
   if (probabilities) probe->cross_attentions.push_back(std::move(probabilities));
   call.probabilities = nullptr;
   if (source.looked != nullptr) *source.looked = {queries, over.keys, std::move(call), y};

@@ -453,6 +453,16 @@ HeadsView ViewOf(const Tensor& t, int64_t heads, int64_t rows_per_batch) {
   return {const_cast<float*>(t.f32()), rows_per_batch * columns, columns, columns / heads};
 }
 
+// Of keys or values as a cache keeps them.
+bool IsCached(const Tensor& t) { return t.rank() == 4; }
+HeadsView CachedView(const Tensor& t) {
+  const int64_t head = t.dim(2) * t.dim(3);
+  return {const_cast<float*>(t.f32()), t.dim(1) * head, t.dim(3), head};
+}
+PackedHeads PackedOf(const Tensor& t, const Tensor& scales) {
+  return {t.dtype(), t.data(), scales ? scales.f32() : nullptr, t.dim(2)};
+}
+
 HeadsView GradView(Context& ctx, const Tensor& t, Tensor& scratch, int64_t heads) {
   float* grad = GradOf(ctx, t);
   if (grad == nullptr) {  // an input that wants no gradient still needs a place to write to
@@ -466,21 +476,33 @@ HeadsView GradView(Context& ctx, const Tensor& t, Tensor& scratch, int64_t heads
 
 }  // namespace
 
-Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                 const AttentionSpec& spec) {
+Tensor Attention(Context& ctx, const Tensor& q, const KeysValues& kv, const AttentionSpec& spec) {
   if (!ctx.ok()) return {};
+  const Tensor &k = kv.keys, &v = kv.values;
   const auto fail = [&](std::string_view what) {
     return ctx.Fail(InvalidArgument(
         StrCat("attention: ", what, " (q ", q.shape().ToString(), ", k ", k.shape().ToString(),
                ", v ", v.shape().ToString(), ", heads ", spec.heads, "/", spec.kv_heads, ")")));
   };
-  if (q.rank() != 3 || k.rank() != 3 || k.shape() != v.shape() || k.dim(0) != q.dim(0))
+  const bool cached = IsCached(k), packed = k.dtype() != DType::kF32;
+  if (q.rank() != 3 || (k.rank() != 3 && !cached) || k.shape() != v.shape() ||
+      k.dtype() != v.dtype() || k.dim(0) != q.dim(0))
     return fail("shapes do not match");
   if (spec.heads <= 0 || spec.kv_heads <= 0 || spec.heads % spec.kv_heads != 0 ||
-      q.dim(2) % spec.heads != 0 || k.dim(2) * spec.heads != q.dim(2) * spec.kv_heads) {
+      q.dim(2) % spec.heads != 0 || (cached && k.dim(1) != spec.kv_heads) ||
+      (cached ? k.dim(1) * k.dim(3) : k.dim(2)) * spec.heads != q.dim(2) * spec.kv_heads) {
     return fail("the heads do not divide the width");
   }
-  const int64_t batch = q.dim(0), queries = q.dim(1), rows = k.dim(1),
+  if (packed) {
+    const bool bytes = k.dtype() == DType::kI8;
+    const Shape scales({k.dim(0), k.dim(1), cached ? k.dim(2) : 0});
+    if (!cached || (!bytes && k.dtype() != DType::kF16) ||
+        (bytes && (kv.key_scales.shape() != scales || kv.value_scales.shape() != scales)))
+      return fail("keys and values are kept in no known way");
+    if (Taped(ctx, q) || (spec.dropout > 0 && ctx.dropout() > 0))
+      return fail("packed keys have no gradients");
+  }
+  const int64_t batch = q.dim(0), queries = q.dim(1), rows = k.dim(cached ? 2 : 1),
                 keys = spec.keys > 0 ? spec.keys : rows;
   if (rows < keys) return fail("the cache is shorter than its keys");
   if (spec.causal && queries > keys) return fail("a causal query has no key of its own");
@@ -499,6 +521,7 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
   Tensor y = ctx.New(q.shape());
   if (!y) return y;
   const bool taped = Taped(ctx, q, k, v, bias);
+  if (taped && cached) return fail("a cache has no gradients");
   Tensor lse;
   if (taped) lse = ctx.New({batch, spec.heads, queries});
   if (spec.probabilities != nullptr)
@@ -513,9 +536,11 @@ Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       .keys = keys,
       .dim = q.dim(2) / spec.heads,
       .q = ViewOf(q, spec.heads, queries),
-      .k = ViewOf(k, spec.kv_heads, rows),
-      .v = ViewOf(v, spec.kv_heads, rows),
+      .k = cached ? CachedView(k) : ViewOf(k, spec.kv_heads, rows),
+      .v = cached ? CachedView(v) : ViewOf(v, spec.kv_heads, rows),
       .out = ViewOf(y, spec.heads, queries),
+      .packed_k = packed ? PackedOf(k, kv.key_scales) : PackedHeads(),
+      .packed_v = packed ? PackedOf(v, kv.value_scales) : PackedHeads(),
       .scale = spec.scale,
       .causal = spec.causal,
       .window = spec.window,

@@ -56,6 +56,14 @@ Tensor Unfold(Context& ctx, const Tensor& x, int64_t taps);
 // rotary / 2].
 Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads);
 
+// What attention reads: keys and values [batch, rows, kv_heads * dim] of f32, or as a cache keeps
+// them, [batch, kv_heads, rows, dim] of kF32, kF16 or kI8, of which the last have a scale a row
+// ([batch, kv_heads, rows], f32).
+struct KeysValues {
+  Tensor keys, values;
+  Tensor key_scales, value_scales;
+};
+
 struct AttentionSpec {
   int64_t heads = 1, kv_heads = 1;
   float scale = 1;
@@ -69,10 +77,9 @@ struct AttentionSpec {
   int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)
   Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
 };
-// q [batch, queries, heads * dim], k and v [batch, keys, kv_heads * dim] -> [batch, queries, heads
-// * dim]
-Tensor Attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
-                 const AttentionSpec& spec);
+// q [batch, queries, heads * dim] -> [batch, queries, heads * dim]. Only keys and values of f32 have
+// gradients, and know dropout.
+Tensor Attention(Context& ctx, const Tensor& q, const KeysValues& kv, const AttentionSpec& spec);
 
 // The mean over rows whose target is not kIgnoreTarget; a scalar. logits [..., classes], targets
 // int32 [...].

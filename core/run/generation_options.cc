@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "core/nn/kv_cache.h"
+
 namespace sotto {
 namespace {
 
@@ -13,6 +15,7 @@ constexpr int64_t kMaxTokens = int64_t{1} << 24, kMaxBeams = 256, kMaxTopLogprob
 constexpr std::string_view kKnown[] = {"begin_suppress_tokens",
                                        "bad_words_ids",
                                        "bos_token_id",
+                                       "cache_dtype",
                                        "decoder_start_token_id",
                                        "do_sample",
                                        "early_stopping",
@@ -264,6 +267,15 @@ Status ReadEarlyStopping(const Settings& s, EarlyStopping& early) {
   return OkStatus();
 }
 
+Status ReadCacheDType(const Settings& s, DType& dtype) {
+  constexpr std::string_view kKey = "cache_dtype";
+  if (!s.Given(kKey)) return OkStatus();
+  const std::optional<DType> named = CacheDTypeByName(s[kKey].as_string());
+  if (!named) return s.Wrong(kKey, "\"fp32\", \"fp16\" or \"q8\"");
+  dtype = *named;
+  return OkStatus();
+}
+
 Status ReadStops(const Json& value, std::vector<std::string>& stops) {
   if (value.is_null()) return OkStatus();
   const std::vector<Json> one{value};
@@ -336,6 +348,7 @@ Result<GenerationOptions> GenerationOptions::Read(const Json& options,
       !s.ByCaller("forced_bos_token_id"))
     out.logits.forced_bos_token_id = out.bos_token_id;
   SOTTO_RETURN_IF_ERROR(ReadStops(options["stop"], out.stop));
+  SOTTO_RETURN_IF_ERROR(ReadCacheDType(s, out.cache_dtype));
   SOTTO_RETURN_IF_ERROR(s.Read("output_logprobs", out.output_logprobs));
   SOTTO_RETURN_IF_ERROR(s.Read("top_logprobs", out.top_logprobs, 0, kMaxTopLogprobs));
   SOTTO_RETURN_IF_ERROR(out.Validate());

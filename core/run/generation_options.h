@@ -10,6 +10,7 @@
 
 #include "core/base/json.h"
 #include "core/run/logits_processors.h"
+#include "core/tensor/dtype.h"
 
 namespace sotto {
 
@@ -35,6 +36,8 @@ struct GenerationOptions {
   std::vector<int32_t> eos_token_ids;  // tokens that end a text
   std::optional<int32_t> pad_token_id, bos_token_id, decoder_start_token_id;
   std::vector<std::string> stop;  // text that ends the generation, and is not part of it
+
+  DType cache_dtype = DType::kF32;  // of past keys and values: see KvCache
 
   bool output_logprobs = false;  // the log-probability of each token, as the model gives it
   int64_t top_logprobs = 0;      // and of so many of the likeliest

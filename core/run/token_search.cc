@@ -128,6 +128,7 @@ TokenSearch::TokenSearch(const Model& model, ThreadPool* pool, std::vector<int32
       source_(std::move(source)) {
   // The context may be full before.
   if (model.max_positions() > 0) max_length_ = std::min(max_length_, model.max_positions());
+  cache_ = KvCache(options_.cache_dtype, max_length_);
   const std::vector<int32_t>& eos = options_.eos_token_ids;
   if (options_.pad_token_id)
     fill_ = *options_.pad_token_id;

@@ -681,7 +681,7 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   SOTTO_RETURN_IF_ERROR(maker.Tokenize(part));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<BatchSource> source, maker.Make({}));
   SOTTO_ASSIGN_OR_RETURN(const EvalReport report,
-                         EvaluateModel(*model, recipe.task, *source, 0, pool));
+                         EvaluateModel(*model, recipe.task, *source, 0, pool, options.cache_dtype));
 
   EvalResult result;
   std::vector<Json::Member> members = {

@@ -4,6 +4,7 @@
 #define SOTTO_CORE_TRAIN_RUN_RECIPE_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "core/base/json.h"
@@ -27,6 +28,7 @@ struct EvalOptions {
   std::string
       split;  // "train", "validation", "test"; empty: test, or validation where there is no test
   WeightFormat format = WeightFormat::kAsStored;  // how the weights compute
+  std::optional<DType> cache_dtype;  // past keys and values are read from a cache of it (causal LM)
   // What the model makes of a text, in at most so many tokens: where it is given, sequence to
   // sequence is measured by ROUGE, too.
   std::function<Result<std::string>(const std::string& text, int64_t max_new_tokens)> write;

@@ -249,7 +249,8 @@ Status Trainer::Restore(const TrainState& state) {
 }
 
 Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource& source,
-                                 int64_t max_batches, ThreadPool* pool) {
+                                 int64_t max_batches, ThreadPool* pool,
+                                 std::optional<DType> cache_dtype) {
   Arena arena;
   Tally tally;
   EvalReport report;
@@ -259,7 +260,8 @@ Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource
   for (int64_t i = 0; i < batches; ++i) {
     SOTTO_ASSIGN_OR_RETURN(const Batch batch, source.Get(-1, i));
     Context ctx(&arena, pool);
-    const ModelOutput output = model.Forward(ctx, batch.input);
+    KvCache cache(cache_dtype.value_or(DType::kF32));
+    const ModelOutput output = model.Forward(ctx, batch.input, cache_dtype ? &cache : nullptr);
     SOTTO_RETURN_IF_ERROR(ctx.status());
     const Tensor& pairs = output.next_sentence ? output.next_sentence : output.logits;
     if (classes && report.confusion.classes() == 0)

@@ -120,9 +120,11 @@ class Trainer {
   std::vector<Tensor> best_;  // by parameter
 };
 
-// Runs the model over a source without training it.
+// Runs the model over a source without training it. With a `cache_dtype` keys and values are read
+// from a cache of it, as generation reads them.
 Result<EvalReport> EvaluateModel(const Model& model, TrainTask task, BatchSource& source,
-                                 int64_t max_batches, ThreadPool* pool);
+                                 int64_t max_batches, ThreadPool* pool,
+                                 std::optional<DType> cache_dtype = {});
 
 }  // namespace sotto
 

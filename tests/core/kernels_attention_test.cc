@@ -206,6 +206,87 @@ TEST(AttentionKernels, MatchTheirTwinInEveryArrangement) {
   }
 }
 
+// Keys or values of a problem as a cache holds them, with room for rows that are not filled yet.
+struct Packed {
+  std::vector<char> data;
+  Floats scales;
+  PackedHeads view;
+
+  template <class Pack>
+  Packed(const Problem& p, const HeadsView& from, DType dtype, const Pack& pack) {
+    const Case& c = p.c;
+    const int64_t rows = c.keys + 3, heads = c.batch * c.kv_heads, row = c.dim * DTypeBytes(dtype);
+    data.assign(heads * rows * row + 64, 0x55);  // read, but not used, past their end
+    scales.assign(heads * rows, kInf);
+    for (int64_t h = 0; h < heads; ++h) {
+      pack(from.data + h / c.kv_heads * from.batch_stride + h % c.kv_heads * from.head_stride,
+           from.token_stride, c.keys, c.dim, dtype, data.data() + h * rows * row,
+           scales.data() + h * rows);
+    }
+    view = {dtype, data.data(), scales.data(), rows};
+  }
+};
+
+TEST(AttentionKernels, RowsArePackedAsTheirTwinPacksThem) {
+  for (const int64_t dim : {1, 3, 16, 31, 33, 64, 100}) {
+    Floats rows = Normal(5 * (dim + 2) + 1, 7);
+    std::fill_n(rows.begin() + 1, dim, 0.0f);                          // a row of zeros
+    std::transform(rows.begin() + 1 + (dim + 2), rows.begin() + 1 + 2 * (dim + 2),
+                   rows.begin() + 1 + (dim + 2), [](float x) { return x * 1e5f; });
+    for (int64_t x = 0; x < dim; ++x) rows[1 + 2 * (dim + 2) + x] *= 1e-6f;  // subnormal in f16
+    rows[1 + 3 * (dim + 2)] = kInf;
+    for (const DType dtype : {DType::kF16, DType::kI8}) {
+      const size_t bytes = static_cast<size_t>(5 * dim) * DTypeBytes(dtype);
+      std::vector<char> want(bytes);
+      Floats want_scales(5, 77.0f);
+      scalar::PackRows(rows.data() + 1, dim + 2, 5, dim, dtype, want.data(), want_scales.data());
+      ForEachTarget([&] {
+        SCOPED_TRACE("dim " + std::to_string(dim));
+        std::vector<char> got(bytes);
+        Floats scales(5, 77.0f);
+        PackRows(rows.data() + 1, dim + 2, 5, dim, dtype, got.data(), scales.data());
+        EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0);
+        EXPECT_EQ(std::memcmp(scales.data(), want_scales.data(), sizeof(float) * 5), 0);
+      });
+    }
+  }
+}
+
+TEST(AttentionKernels, PackedKeysAndValuesGiveWhatTheirTwinGives) {
+  ThreadPool pool(3);
+  std::vector<Case> cases = Cases();
+  for (const int64_t dim : {200, 256, 300, 600})
+    cases.push_back({.heads = 2, .kv_heads = 1, .queries = dim % 7 + 1, .keys = 90, .dim = dim});
+  for (const DType dtype : {DType::kF16, DType::kI8}) {
+    for (const Case& c : cases) {
+      if (c.dropout > 0) continue;
+      Problem want(c);
+      AttentionArgs args = want.Args(true);
+      const Packed k(want, args.k, dtype, scalar::PackRows), v(want, args.v, dtype, scalar::PackRows);
+      args.packed_k = k.view, args.packed_v = v.view;
+      args.k = args.v = {};
+      scalar::Attention(args);
+      ForEachTarget([&] {
+        SCOPED_TRACE(c.Name() + (dtype == DType::kF16 ? " f16" : " int8"));
+        // Queries and probabilities are rounded to 16 bits for the products with int8.
+        const float tolerance = c.spread > 1 ? 2e-2f : dtype == DType::kI8 ? 3e-4f : 1e-5f;
+        Problem got(c);
+        AttentionArgs a = got.Args(true);
+        a.packed_k = k.view, a.packed_v = v.view;
+        a.k = a.v = {};
+        Attention(a, nullptr);
+        ExpectNear(got.out, want.out, tolerance, "out");
+        ExpectNear(got.lse, want.lse, tolerance, "lse");
+        ExpectNear(got.probabilities, want.probabilities, tolerance, "probabilities");
+        const Floats alone = got.out;
+        got.out.assign(got.out.size(), 77.0f);
+        Attention(a, &pool);
+        EXPECT_EQ(alone, got.out) << "threads change bits";
+      });
+    }
+  }
+}
+
 // The gradient by the definition, in double, from the twin's probabilities:
 //   dS = P (dP - sum P dP), through the softcap's slope where there is one.
 void ReferenceBackward(Problem& p) {

@@ -205,7 +205,7 @@ TEST(OpGradients, AttentionOfEveryKind) {
     return [spec](Context& c, const std::vector<Tensor>& in) {
       AttentionSpec s = spec;
       if (in.size() > 3) s.bias = in[3];
-      return Attention(c, in[0], in[1], in[2], s);
+      return Attention(c, in[0], {in[1], in[2]}, s);
     };
   };
   AttentionSpec plain{.heads = 2, .kv_heads = 2, .scale = 0.7f};
@@ -233,7 +233,7 @@ TEST(OpGradients, AttentionOfEveryKind) {
     ExpectGradients(
         [=](Context& c, const std::vector<Tensor>& in) {
           c.set_dropout(of_the_run, 11);
-          return Attention(c, in[0], in[1], in[2], dropping);
+          return Attention(c, in[0], {in[1], in[2]}, dropping);
         },
         self);
   }
@@ -434,7 +434,7 @@ TEST(Ops, AttentionDropsProbabilitiesOnlyInARunThatDrops) {
   const auto run = [&](float of_the_run, float of_attention) {
     Context ctx(&arena);
     ctx.set_dropout(of_the_run, 3);
-    const Tensor y = Attention(ctx, x, x, x, {.heads = 2, .kv_heads = 2, .dropout = of_attention});
+    const Tensor y = Attention(ctx, x, {x, x}, {.heads = 2, .kv_heads = 2, .dropout = of_attention});
     return std::vector<float>(y.f32(), y.f32() + y.elements());
   };
   EXPECT_EQ(run(0, 0.5f), run(0, 0));
@@ -476,16 +476,16 @@ TEST(Ops, RefuseShapesThatDoNotMatch) {
   EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({2}, {0, 3})); }));
   EXPECT_TRUE(refused([&](Context& c) { CrossEntropy(c, a, Ints({1}, {0})); }));
   EXPECT_TRUE(refused([&](Context& c) {
-    Attention(c, Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1),
+    Attention(c, Noise({1, 2, 6}, 1), {Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1)},
               {.heads = 4, .kv_heads = 4});
   }));
   EXPECT_TRUE(refused([&](Context& c) {
-    Attention(c, Noise({1, 3, 6}, 1), Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1),
+    Attention(c, Noise({1, 3, 6}, 1), {Noise({1, 2, 6}, 1), Noise({1, 2, 6}, 1)},
               {.heads = 2, .kv_heads = 2, .causal = true});
   }));
   EXPECT_TRUE(refused([&](Context& c) {
     const Tensor x = Noise({3, 2, 6}, 1);
-    Attention(c, x, x, x, {.heads = 2, .kv_heads = 2, .bias = Noise({2, 2, 2, 2}, 1)});
+    Attention(c, x, {x, x}, {.heads = 2, .kv_heads = 2, .bias = Noise({2, 2, 2, 2}, 1)});
   }));
   EXPECT_TRUE(refused([&](Context& c) {  // an entry outside of the table
     const Tensor x = Noise({1, 2, 6}, 1);
@@ -539,7 +539,7 @@ TEST(Ops, TheMeanAttentionIsThatOfTheProbabilitiesThatAttentionShows) {
   spec.heads = spec.kv_heads = 3;
   spec.scale = 0.5f;
   spec.probabilities = &probabilities;
-  Attention(ctx, q, k, k, spec);
+  Attention(ctx, q, {k, k}, spec);
   const Tensor mean = MeanAttention(ctx, q, k, spec);
   ASSERT_TRUE(ctx.ok()) << ctx.status().message();
   for (int64_t b = 0; b < 2; ++b) {

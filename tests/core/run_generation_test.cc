@@ -210,6 +210,32 @@ TEST(TokenSearch, GivesTheLogProbabilitiesOfTheModelWhateverTheProcessorsDo) {
   EXPECT_NEAR(beams->sequences().front().score, sum / 5, 1e-4);
 }
 
+TEST(TokenSearch, ACacheOfFewerBitsMovesProbabilitiesLittle) {
+  for (const char* name : {"gpt2", "mistral", "bart"}) {
+    const auto model = OpenModel(name);
+    for (const char* settings :
+         {R"("max_new_tokens": 8)", R"("max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 3)"}) {
+      const auto run = [&](const char* dtype) {
+        const std::string options = StrCat("{", settings, R"(, "output_logprobs": true,
+            "decoder_start_token_id": 2, "cache_dtype": ")", dtype, R"("})");
+        return Finished(*model, {3, 4, 5, 6, 7}, {}, Options(Parsed(options)))->sequences();
+      };
+      const auto plain = run("fp32");
+      for (const auto& [dtype, tolerance] : {std::pair("fp16", 2e-3), std::pair("q8", 3e-2)}) {
+        SCOPED_TRACE(StrCat(name, " ", dtype, " ", settings));
+        const auto rounded = run(dtype);
+        ASSERT_EQ(rounded.size(), plain.size());
+        for (size_t t = 0; t < plain[0].ids.size(); ++t) {
+          ASSERT_LT(t, rounded[0].ids.size());
+          EXPECT_NEAR(rounded[0].scores[t].logprob, plain[0].scores[t].logprob, tolerance);
+          if (rounded[0].ids[t] != plain[0].ids[t]) break;  // from here on another text
+        }
+        EXPECT_NEAR(rounded[0].score, plain[0].score, tolerance);
+      }
+    }
+  }
+}
+
 TEST(TokenSearch, ASearchThatIsOverSaysSo) {
   const auto model = OpenModel("gpt2");
   for (const char* options : {"{}", R"({"num_beams": 2})"}) {
@@ -274,7 +300,7 @@ TEST(GenerationOptions, WrongValuesAreNamedWithTheFileTheyStandIn) {
         R"({"bad_words_ids": [1, 2]})", R"({"sequence_bias": [[1], 2.0]})",
         R"({"exponential_decay_length_penalty": 3})", R"({"top_p": 1.5})", R"({"top_k": 1.5})",
         R"({"typical_p": 0})", R"({"temperature": 0})", R"({"max_new_tokens": 0})",
-        R"({"do_sample": 1})", R"({"stop": [""]})", R"({"forced_bos_token_id": [1]})"}) {
+        R"({"cache_dtype": "int4"})", R"({"do_sample": 1})", R"({"stop": [""]})", R"({"forced_bos_token_id": [1]})"}) {
     const std::string key = Parsed(o).members().front().first;
     EXPECT_NE(WhyNot(o).find(key), std::string::npos) << o << ": " << WhyNot(o);
   }
