@@ -74,8 +74,9 @@ class Arguments {
         named_[name] = "";
         continue;
       }
-      static constexpr std::string_view kNamed[] = {
-          "cache-dtype", "decoder-ids", "dtype", "ids", "mask", "model", "out", "set", "split", "threads", "to"};
+      static constexpr std::string_view kNamed[] = {"cache-dtype", "decoder-ids", "dtype", "ids",
+                                                    "mask",        "model",       "out",   "set",
+                                                    "split",       "threads",     "to"};
       if (std::find(std::begin(kNamed), std::end(kNamed), name) == std::end(kNamed))
         return Misuse(StrCat("unknown option ", word));
       if (++i == argc) return Misuse(StrCat(word, " needs a value"));
@@ -391,14 +392,12 @@ Status Eval(const Arguments& args) {
     SOTTO_ASSIGN_OR_RETURN(const Json made, writer->Run(Json::String(text), options));
     return made.items().front()["generated_text"].as_string();
   };
-  SOTTO_ASSIGN_OR_RETURN(
-      const EvalResult result,
-      EvalCommand(recipe, folder,
-                  {.split = args.Or("split", ""),
-                   .format = *format,
-                   .cache_dtype = cache_dtype,
-                   .write = write},
-                  &pool));
+  SOTTO_ASSIGN_OR_RETURN(const EvalResult result, EvalCommand(recipe, folder,
+                                                              {.split = args.Or("split", ""),
+                                                               .format = *format,
+                                                               .cache_dtype = cache_dtype,
+                                                               .write = write},
+                                                              &pool));
   Print(result.metrics.Dump());
   std::fputs(result.table.c_str(), stderr);
   return OkStatus();

@@ -557,31 +557,33 @@ constexpr int64_t kPartQueries = 64;
 void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
   const AttentionArgs* a = &args;
   const int64_t parts = (args.queries + kPartQueries - 1) / kPartQueries;
-  ParallelFor(pool, args.batch * args.kv_heads * parts, 1, [=](int64_t begin, int64_t end)
-                                                              HWY_ATTR {
-    const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(D())), group = a->heads / a->kv_heads;
-    const int64_t tiles = (2 * a->dim + kKeyBlock) * width;
-    const Scratch scratch(tiles + 2 * a->keys * a->dim);
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
-                    batch = t / parts / a->kv_heads,
-                    count = std::min(kPartQueries, a->queries - first);
-      AttentionArgs plain = *a;
-      if (float* rows = scratch.data()) {
-        rows += tiles;
-        UnpackRows(a->packed_k, *a, batch, kv, first, count, rows);
-        UnpackRows(a->packed_v, *a, batch, kv, first, count, rows + a->keys * a->dim);
-        plain.k = {rows, 0, a->dim, 0};
-        plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
-        plain.packed_k = plain.packed_v = {};
-      }
-      for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-        for (int64_t i = first; i < first + count; i += width) {
-          AttendQueries(plain, batch, head, i, std::min(width, first + count - i), scratch.data());
-        }
-      }
-    }
-  });
+  ParallelFor(pool, args.batch * args.kv_heads * parts, 1,
+              [=](int64_t begin, int64_t end) HWY_ATTR {
+                const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(D())),
+                              group = a->heads / a->kv_heads;
+                const int64_t tiles = (2 * a->dim + kKeyBlock) * width;
+                const Scratch scratch(tiles + 2 * a->keys * a->dim);
+                for (int64_t t = begin; t < end; ++t) {
+                  const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
+                                batch = t / parts / a->kv_heads,
+                                count = std::min(kPartQueries, a->queries - first);
+                  AttentionArgs plain = *a;
+                  if (float* rows = scratch.data()) {
+                    rows += tiles;
+                    UnpackRows(a->packed_k, *a, batch, kv, first, count, rows);
+                    UnpackRows(a->packed_v, *a, batch, kv, first, count, rows + a->keys * a->dim);
+                    plain.k = {rows, 0, a->dim, 0};
+                    plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
+                    plain.packed_k = plain.packed_v = {};
+                  }
+                  for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+                    for (int64_t i = first; i < first + count; i += width) {
+                      AttendQueries(plain, batch, head, i, std::min(width, first + count - i),
+                                    scratch.data());
+                    }
+                  }
+                }
+              });
 }
 
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
@@ -872,7 +874,8 @@ void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DTy
       scales[r] = !finite ? std::numeric_limits<float>::quiet_NaN() : usable ? peak / 127 : 0;
     for (int64_t x = 0; x < dim; ++x) {
       if (dtype == DType::kF16) {
-        static_cast<uint16_t*>(to)[r * dim + x] = F32ToF16(std::clamp(from[x], -65504.0f, 65504.0f));
+        static_cast<uint16_t*>(to)[r * dim + x] =
+            F32ToF16(std::clamp(from[x], -65504.0f, 65504.0f));
       } else {
         static_cast<int8_t*>(to)[r * dim + x] =
             usable ? static_cast<int8_t>(std::nearbyint(from[x] * (127 / peak))) : int8_t{0};

@@ -38,9 +38,9 @@ struct AttentionArgs {
   int64_t batch = 0, heads = 0,
           kv_heads = 0;  // heads is a multiple of kv_heads: head h reads h / (heads / kv_heads)
   int64_t queries = 0, keys = 0, dim = 0;
-  HeadsView q, k, v, out;  // out is written
+  HeadsView q, k, v, out;          // out is written
   PackedHeads packed_k, packed_v;  // in place of k and v where they are packed; not with dropout
-  float scale = 1;         // 1 / sqrt(dim) by custom
+  float scale = 1;                 // 1 / sqrt(dim) by custom
   // Query i stands at p = i + (keys - queries). Causal: it sees key j only where j <= p. With
   // window > 0 only where |p - j| < window, on both sides unless the attention is causal.
   bool causal = false;

@@ -21,7 +21,7 @@ namespace sotto {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kDimBlock = 256;   // of a query that is prepared at a time
+constexpr int64_t kDimBlock = 256;    // of a query that is prepared at a time
 constexpr int64_t kMostWeights = 64;  // rows that one call sums
 
 // ---- f16. Its bits moved to those of an f32 are the number times 2^-112, subnormal ones too. Half

@@ -161,9 +161,9 @@ KeysValues KvCache::Append(Context& ctx, int layer, const Tensor& k, const Tenso
                            int64_t heads) {
   if (!ctx.ok()) return {};
   if (k.rank() != 3 || k.shape() != v.shape() || heads <= 0 || k.dim(2) % heads != 0) {
-    ctx.Fail(InvalidArgument(StrCat("the cache cannot take keys ", k.shape().ToString(),
-                                    " and values ", v.shape().ToString(), " of ", heads,
-                                    " heads")));
+    ctx.Fail(
+        InvalidArgument(StrCat("the cache cannot take keys ", k.shape().ToString(), " and values ",
+                               v.shape().ToString(), " of ", heads, " heads")));
     return {};
   }
   KeysValues& held = At(layer).self;
@@ -177,8 +177,8 @@ size_t KvCache::bytes() const {
   size_t sum = 0;
   for (const Layer& layer : layers_) {
     for (const KeysValues* kv : {&layer.self, &layer.cross}) {
-      sum += kv->keys.bytes() + kv->values.bytes() + kv->key_scales.bytes() +
-             kv->value_scales.bytes();
+      sum +=
+          kv->keys.bytes() + kv->values.bytes() + kv->key_scales.bytes() + kv->value_scales.bytes();
     }
     for (const Tensor& state : layer.states) sum += state.bytes();
   }

@@ -77,8 +77,8 @@ struct AttentionSpec {
   int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)
   Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
 };
-// q [batch, queries, heads * dim] -> [batch, queries, heads * dim]. Only keys and values of f32 have
-// gradients, and know dropout.
+// q [batch, queries, heads * dim] -> [batch, queries, heads * dim]. Only keys and values of f32
+// have gradients, and know dropout.
 Tensor Attention(Context& ctx, const Tensor& q, const KeysValues& kv, const AttentionSpec& spec);
 
 // The mean over rows whose target is not kIgnoreTarget; a scalar. logits [..., classes], targets

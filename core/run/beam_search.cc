@@ -67,17 +67,14 @@ std::vector<BeamSearch::Candidate> BeamSearch::Continuations(const Tensor& logit
     return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
   };
   std::vector<Candidate> best;  // a heap with the worst in front
-  std::vector<float> scores(vocab);
   const size_t length = prompt_.size() + running_.front().ids.size() + 1;
   for (size_t b = 0; b < running_.size(); ++b) {
     const Beam& beam = running_[b];
     const float* row = logits.f32() + (begun_ ? b * vocab : 0);
-    double sum = 0;
-    const float peak = *std::max_element(row, row + vocab);
-    for (size_t i = 0; i < vocab; ++i) sum += std::exp(static_cast<double>(row[i]) - peak);
-    const double log_sum = peak + std::log(sum);
-    for (size_t i = 0; i < vocab; ++i) scores[i] = static_cast<float>(row[i] - log_sum);
-    processors_.Process(scores, TextOf(b));
+    const double log_sum = LogSumExp({row, vocab});
+    scores_.resize(vocab);
+    for (size_t i = 0; i < vocab; ++i) scores_[i] = static_cast<float>(row[i] - log_sum);
+    processors_.Process(scores_, TextOf(b));
     const auto offer = [&](int32_t token, float score) {
       Candidate c{.beam = b, .token = token, .score = score + beam.score};
       c.rank = c.score;
@@ -96,19 +93,19 @@ std::vector<BeamSearch::Candidate> BeamSearch::Continuations(const Tensor& logit
       std::push_heap(best.begin(), best.end(), better);
     };
     if (options_.logits.do_sample) {
-      for (const auto& [token, score] : processors_.Warp(scores)) offer(token, score);
+      for (const auto& [token, score] : processors_.Warp(scores_)) offer(token, score);
     } else {
-      for (size_t i = 0; i < vocab; ++i) offer(static_cast<int32_t>(i), scores[i]);
+      for (size_t i = 0; i < vocab; ++i) offer(static_cast<int32_t>(i), scores_[i]);
     }
   }
   std::sort(best.begin(), best.end(), better);
   return best;
 }
 
-std::vector<int32_t> BeamSearch::TextOf(size_t row) const {
-  std::vector<int32_t> ids = prompt_;
-  ids.insert(ids.end(), running_[row].ids.begin(), running_[row].ids.end());
-  return ids;
+std::span<const int32_t> BeamSearch::TextOf(size_t row) {
+  text_ = prompt_;
+  text_.insert(text_.end(), running_[row].ids.begin(), running_[row].ids.end());
+  return text_;
 }
 
 BeamSearch::Beam BeamSearch::Extended(const Candidate& candidate) const {

@@ -34,7 +34,7 @@ class BeamSearch final : public TokenSearch {
     bool hits = false;  // nothing can follow it
   };
 
-  std::vector<int32_t> TextOf(size_t row) const override;
+  std::span<const int32_t> TextOf(size_t row) override;
   std::vector<Candidate> Continuations(const Tensor& logits);
   Beam Extended(const Candidate& candidate) const;
   void Finish(const std::vector<Candidate>& candidates);
@@ -47,6 +47,8 @@ class BeamSearch final : public TokenSearch {
   std::vector<Beam> running_, finished_;  // num_beams each, best first
   std::vector<int32_t> held_;             // the place of each running one in the cache
   Random random_;
+  std::vector<int32_t> text_;  // what TextOf gave last
+  std::vector<float> scores_;  // of the vocabulary, for one beam after the other
   bool begun_ = false, can_improve_ = true, done_ = false;
 };
 

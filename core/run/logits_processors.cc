@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+
+#include "core/kernels/rows.h"
 
 namespace sotto {
 namespace {
@@ -51,9 +54,9 @@ double Entropy(std::span<const Candidate> kept, double log_sum) {
 
 // Each of the following leaves the order, and at least `least` tokens.
 
-void KeepTopP(std::vector<Candidate>& kept, double p, size_t least) {
+// `log_sum`: of all tokens that the probability is shared among.
+void KeepTopP(std::vector<Candidate>& kept, double p, double log_sum, size_t least) {
   // The token that crosses p is kept.
-  const double log_sum = LogSum(kept);
   double reached = 0;
   size_t keep = 0;
   while (keep < kept.size() && reached < p) reached += std::exp(kept[keep++].second - log_sum);
@@ -91,7 +94,28 @@ void KeepTypical(std::vector<Candidate>& kept, double mass, size_t least) {
   std::sort(kept.begin(), kept.end(), Likelier);
 }
 
+// The k-th greatest of at least k scores.
+float KthGreatest(std::span<const float> scores, size_t k) {
+  std::vector<float> heap(scores.begin(), scores.begin() + static_cast<int64_t>(k));
+  std::make_heap(heap.begin(), heap.end(), std::greater<>());
+  for (const float score : scores.subspan(k)) {
+    if (score <= heap.front()) continue;
+    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+    heap.back() = score;
+    std::push_heap(heap.begin(), heap.end(), std::greater<>());
+  }
+  return heap.front();
+}
+
 }  // namespace
+
+double LogSumExp(std::span<const float> scores) {
+  const auto peak = std::max_element(scores.begin(), scores.end());
+  if (!std::isfinite(*peak)) return kNever;
+  const auto target = static_cast<int32_t>(peak - scores.begin());
+  return *peak + CrossEntropy(scores.data(), &target, -1, 0, 0, nullptr, 1,
+                              static_cast<int64_t>(scores.size()), nullptr, nullptr);
+}
 
 Status LogitsOptions::Validate() const {
   for (const auto& [name, value] :
@@ -201,25 +225,41 @@ void LogitsProcessors::Process(std::span<float> scores, std::span<const int32_t>
   }
 }
 
-std::vector<Candidate> LogitsProcessors::Warp(std::span<const float> scores) const {
+std::vector<Candidate> LogitsProcessors::Warp(std::span<float> scores, double negligible) const {
   const LogitsOptions& o = options_;
   const size_t least =
       call_.num_beams > 1 ? std::max<size_t>(call_.eos_tokens.size() + 1, 2) : size_t{1};
-  std::vector<Candidate> kept;
-  kept.reserve(scores.size());
-  for (size_t i = 0; i < scores.size(); ++i) {
-    if (scores[i] > kNever) kept.emplace_back(static_cast<int32_t>(i), scores[i] / o.temperature);
+  if (o.temperature != 1) {
+    for (float& x : scores) x /= o.temperature;
   }
+  const double log_sum = LogSumExp(scores);
+  if (!std::isfinite(log_sum)) return {};
+  // The vocabulary is long and what stays of it is short: below `limit` nothing does.
+  double limit = kNever;
   const size_t k = std::max(static_cast<size_t>(o.top_k), least);
-  if (o.top_k > 0 && k < kept.size()) {
+  const bool top_k = o.top_k > 0 && k < scores.size();
+  if (top_k) {
     // What ties with the k-th stays, as in Hugging Face's warper.
-    const auto kth = kept.begin() + static_cast<int64_t>(k) - 1;
-    std::nth_element(kept.begin(), kth, kept.end(), Likelier);
-    std::erase_if(kept, [limit = kth->second](const auto& t) { return t.second < limit; });
+    limit = KthGreatest(scores, k);
+  } else {
+    // Tokens that are each less likely than a share of `rest` cannot reach it together.
+    const double rest = std::max(negligible, 0.5 * (1 - static_cast<double>(o.top_p)));
+    if (rest > 0) limit = log_sum + std::log(rest / static_cast<double>(scores.size()));
+    if (o.min_p > 0) {
+      const float peak = *std::max_element(scores.begin(), scores.end());
+      limit = std::max(limit, peak + std::log(static_cast<double>(o.min_p)) - 1e-3);
+    }
+    if (least > 1 && least < scores.size())
+      limit = std::min<double>(limit, KthGreatest(scores, least));
+  }
+  std::vector<Candidate> kept;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] >= limit && scores[i] > kNever)
+      kept.emplace_back(static_cast<int32_t>(i), scores[i]);
   }
   std::sort(kept.begin(), kept.end(), Likelier);
-  if (kept.empty() || !std::isfinite(kept.front().second)) return {};
-  if (o.top_p < 1) KeepTopP(kept, o.top_p, least);
+  if (kept.empty()) return {};
+  if (o.top_p < 1) KeepTopP(kept, o.top_p, top_k ? LogSum(kept) : log_sum, least);
   if (o.min_p > 0) KeepAbove(kept, o.min_p * std::exp(kept.front().second - LogSum(kept)), least);
   if (o.typical_p < 1) KeepTypical(kept, o.typical_p, least);
   if (o.epsilon_cutoff > 0 && o.epsilon_cutoff < 1) KeepAbove(kept, o.epsilon_cutoff, least);

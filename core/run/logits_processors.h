@@ -46,6 +46,10 @@ struct LogitsOptions {
   Status Validate() const;
 };
 
+// log of the sum of exp(score): what makes scores log-probabilities. -infinity where nothing is
+// finite.
+double LogSumExp(std::span<const float> scores);
+
 class LogitsProcessors {
  public:
   // What is fixed before the first token.
@@ -67,8 +71,9 @@ class LogitsProcessors {
   // beams their log-softmax. What may not come gets -infinity, and so does what is not a number.
   void Process(std::span<float> scores, std::span<const int32_t> ids) const;
   // The tokens to draw from after Process, likeliest first, with their scores. None where nothing
-  // has a finite score.
-  std::vector<Candidate> Warp(std::span<const float> scores) const;
+  // has a finite score. `scores` are divided by the temperature. Tokens that all together are less
+  // likely than `negligible` may be missing: what cannot be drawn need not be sorted.
+  std::vector<Candidate> Warp(std::span<float> scores, double negligible = 0) const;
 
  private:
   void Penalize(std::span<float> scores, std::span<const int32_t> ids, float penalty) const;

@@ -5,16 +5,20 @@
 
 namespace sotto {
 
-std::vector<float> Sampler::Processed(std::span<const float> logits,
-                                      std::span<const int32_t> ids) const {
-  std::vector<float> scores(logits.begin(), logits.end());
-  processors_.Process(scores, ids);
-  return scores;
+// A draw has so many bits.
+constexpr double kUndrawn = 0x1p-25;
+
+std::span<float> Sampler::Processed(std::span<const float> logits, std::span<const int32_t> ids) {
+  scores_.assign(logits.begin(), logits.end());
+  processors_.Process(scores_, ids);
+  return scores_;
 }
 
 std::vector<LogitsProcessors::Candidate> Sampler::Distribution(std::span<const float> logits,
-                                                               std::span<const int32_t> ids) const {
-  std::vector<LogitsProcessors::Candidate> kept = processors_.Warp(Processed(logits, ids));
+                                                               std::span<const int32_t> ids,
+                                                               double negligible) {
+  std::vector<LogitsProcessors::Candidate> kept =
+      processors_.Warp(Processed(logits, ids), negligible);
   double sum = 0;
   for (const auto& [id, score] : kept)
     sum += std::exp(static_cast<double>(score) - kept.front().second);
@@ -26,10 +30,10 @@ std::vector<LogitsProcessors::Candidate> Sampler::Distribution(std::span<const f
 
 int32_t Sampler::Next(std::span<const float> logits, std::span<const int32_t> ids) {
   if (!processors_.options().do_sample) {
-    const std::vector<float> scores = Processed(logits, ids);
+    const std::span<const float> scores = Processed(logits, ids);
     return static_cast<int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
   }
-  const auto kept = Distribution(logits, ids);
+  const auto kept = Distribution(logits, ids, kUndrawn);
   const float draw = random_.NextFloat();
   float reached = 0;
   for (const auto& [id, probability] : kept) {

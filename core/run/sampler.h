@@ -23,15 +23,18 @@ class Sampler {
   // a number counts as impossible.
   int32_t Next(std::span<const float> logits, std::span<const int32_t> ids);
 
-  // The distribution that Next draws from: (id, probability), likeliest first; only what is kept.
+  // The distribution that Next draws from: (id, probability), likeliest first; only what is kept,
+  // and may be without tokens that all together are less likely than `negligible`.
   std::vector<LogitsProcessors::Candidate> Distribution(std::span<const float> logits,
-                                                        std::span<const int32_t> ids) const;
+                                                        std::span<const int32_t> ids,
+                                                        double negligible = 0);
 
  private:
-  std::vector<float> Processed(std::span<const float> logits, std::span<const int32_t> ids) const;
+  std::span<float> Processed(std::span<const float> logits, std::span<const int32_t> ids);
 
   LogitsProcessors processors_;
   Random random_;
+  std::vector<float> scores_;  // of the vocabulary, for one token after the other
 };
 
 }  // namespace sotto

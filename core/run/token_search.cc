@@ -87,7 +87,7 @@ class SampledSearch final : public TokenSearch {
     std::vector<int32_t> ids;  // prompt and what was made
     Sampler sampler;
   };
-  std::vector<int32_t> TextOf(size_t row) const override { return rows_[row].ids; }
+  std::span<const int32_t> TextOf(size_t row) override { return rows_[row].ids; }
 
   std::vector<Row> rows_;      // that go on
   std::vector<int32_t> held_;  // the place of each in the cache; empty before the first token
@@ -97,10 +97,7 @@ class SampledSearch final : public TokenSearch {
 }  // namespace
 
 TokenScore ScoreToken(std::span<const float> logits, int32_t token, int64_t top) {
-  const float peak = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float x : logits) sum += std::exp(static_cast<double>(x) - peak);
-  const double log_sum = peak + std::log(sum);
+  const double log_sum = LogSumExp(logits);
   const auto logprob = [&](int32_t id) { return static_cast<float>(logits[id] - log_sum); };
   TokenScore score{.logprob = logprob(token)};
   std::vector<int32_t> order(top > 0 ? logits.size() : 0);
@@ -247,7 +244,7 @@ Result<Tensor> TokenSearch::Read(std::span<const int32_t> rows) {
   input.rows = ctx.New({rows_}, DType::kI32);
   if (!ctx.ok()) return ctx.status();
   for (int64_t i = 0; i < rows_; ++i) {
-    const std::vector<int32_t> text = TextOf(static_cast<size_t>(i));
+    const std::span<const int32_t> text = TextOf(static_cast<size_t>(i));
     std::copy(text.end() - take, text.end(), ids.i32() + i * take);
     input.rows.i32()[i] = static_cast<int32_t>((i + 1) * take - 1);
   }

@@ -67,8 +67,8 @@ class TokenSearch {
   Result<Tensor> ReadPrompt();
   // Row i continues what row rows[i] was by the last token of TextOf(i). -> logits [rows, vocab]
   Result<Tensor> Read(std::span<const int32_t> rows);
-  // What row i holds when it is read: the prompt and what was made.
-  virtual std::vector<int32_t> TextOf(size_t row) const = 0;
+  // What row i holds when it is read: the prompt and what was made. Valid until the next call.
+  virtual std::span<const int32_t> TextOf(size_t row) = 0;
   bool Ends(int32_t token) const;
 
   GenerationOptions options_;

@@ -230,7 +230,7 @@ struct Packed {
 TEST(AttentionKernels, RowsArePackedAsTheirTwinPacksThem) {
   for (const int64_t dim : {1, 3, 16, 31, 33, 64, 100}) {
     Floats rows = Normal(5 * (dim + 2) + 1, 7);
-    std::fill_n(rows.begin() + 1, dim, 0.0f);                          // a row of zeros
+    std::fill_n(rows.begin() + 1, dim, 0.0f);  // a row of zeros
     std::transform(rows.begin() + 1 + (dim + 2), rows.begin() + 1 + 2 * (dim + 2),
                    rows.begin() + 1 + (dim + 2), [](float x) { return x * 1e5f; });
     for (int64_t x = 0; x < dim; ++x) rows[1 + 2 * (dim + 2) + x] *= 1e-6f;  // subnormal in f16
@@ -262,7 +262,8 @@ TEST(AttentionKernels, PackedKeysAndValuesGiveWhatTheirTwinGives) {
       if (c.dropout > 0) continue;
       Problem want(c);
       AttentionArgs args = want.Args(true);
-      const Packed k(want, args.k, dtype, scalar::PackRows), v(want, args.v, dtype, scalar::PackRows);
+      const Packed k(want, args.k, dtype, scalar::PackRows),
+          v(want, args.v, dtype, scalar::PackRows);
       args.packed_k = k.view, args.packed_v = v.view;
       args.k = args.v = {};
       scalar::Attention(args);

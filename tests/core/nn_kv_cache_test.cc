@@ -124,8 +124,9 @@ INSTANTIATE_TEST_SUITE_P(All, KvCacheOf, testing::Values("fp32", "fp16", "q8"));
 TEST(KvCache, TakesNoMoreRoomThanIsNeededAndLeavesNoneBehind) {
   Arena arena;
   Context ctx(&arena);
-  for (const auto& [dtype, row] : {std::pair(DType::kF32, 2 * 4 * 8), std::pair(DType::kF16, 2 * 2 * 8),
-                                   std::pair(DType::kI8, 2 * (8 + 4 * 2))}) {
+  for (const auto& [dtype, row] :
+       {std::pair(DType::kF32, 2 * 4 * 8), std::pair(DType::kF16, 2 * 2 * 8),
+        std::pair(DType::kI8, 2 * (8 + 4 * 2))}) {
     KvCache cache(dtype, 100);
     for (int t = 0; t < 100; ++t) {
       cache.Append(ctx, 0, Noise({1, 1, 8}, t), Noise({1, 1, 8}, t), 2);

@@ -434,7 +434,8 @@ TEST(Ops, AttentionDropsProbabilitiesOnlyInARunThatDrops) {
   const auto run = [&](float of_the_run, float of_attention) {
     Context ctx(&arena);
     ctx.set_dropout(of_the_run, 3);
-    const Tensor y = Attention(ctx, x, {x, x}, {.heads = 2, .kv_heads = 2, .dropout = of_attention});
+    const Tensor y =
+        Attention(ctx, x, {x, x}, {.heads = 2, .kv_heads = 2, .dropout = of_attention});
     return std::vector<float>(y.f32(), y.f32() + y.elements());
   };
   EXPECT_EQ(run(0, 0.5f), run(0, 0));

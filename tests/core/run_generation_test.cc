@@ -2,6 +2,8 @@
 // processors leave; and how options are read.
 #include <gtest/gtest.h>
 
+#include <malloc.h>
+
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -82,7 +84,8 @@ TEST_P(GoldenGeneration, GivesTheIdsThatHuggingFaceGives) {
     for (const Json& row : one["sequences"].items()) expected.push_back(Ids(row));
     EXPECT_EQ(search->Matrix(), expected);
     for (size_t i = 0; i < one["scores"].items().size(); ++i) {
-      EXPECT_NEAR(search->sequences()[i].score, one["scores"].items()[i].as_number(), 1e-4);
+      const double score = one["scores"].items()[i].as_number();
+      EXPECT_NEAR(search->sequences()[i].score, score, 1e-4 + 1e-6 * std::fabs(score));
     }
   }
 }
@@ -106,7 +109,7 @@ TEST(LogitsProcessors, LeaveTheProbabilitiesThatHuggingFaceLeaves) {
     if (!one["options"].has("top_k")) members.emplace_back("top_k", Json::Int(0));
     const GenerationOptions options = Options(Json::Object(members));
     const int64_t prompt = one["prompt"].as_int();
-    const Sampler sampler(LogitsProcessors(
+    Sampler sampler(LogitsProcessors(
         options.logits, {.prompt_tokens = prompt,
                          .max_length = 30,
                          .num_beams = options.num_beams,
@@ -117,6 +120,72 @@ TEST(LogitsProcessors, LeaveTheProbabilitiesThatHuggingFaceLeaves) {
     for (size_t i = 0; i < actual.size(); ++i) {
       EXPECT_NEAR(actual[i], one["probabilities"].items()[i].as_number(), 1e-5)
           << one["options"].Dump() << " id " << i;
+    }
+  }
+}
+
+// The warpers by their definitions, over all tokens in order.
+std::vector<std::pair<int32_t, float>> WarpedByDefinition(std::vector<float> scores,
+                                                          const LogitsOptions& o) {
+  std::vector<std::pair<int32_t, float>> kept;
+  for (size_t i = 0; i < scores.size(); ++i)
+    kept.emplace_back(static_cast<int32_t>(i), scores[i] / o.temperature);
+  std::stable_sort(kept.begin(), kept.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  if (o.top_k > 0 && static_cast<size_t>(o.top_k) < kept.size()) {
+    size_t count = static_cast<size_t>(o.top_k);
+    while (count < kept.size() && kept[count].second == kept[count - 1].second) ++count;
+    kept.resize(count);
+  }
+  const auto probabilities = [&] {
+    std::vector<double> p;
+    double sum = 0;
+    for (const auto& [id, score] : kept)
+      sum += p.emplace_back(std::exp(static_cast<double>(score) - kept.front().second));
+    for (double& x : p) x /= sum;
+    return p;
+  };
+  if (o.top_p < 1) {
+    const std::vector<double> p = probabilities();
+    size_t count = 0;
+    for (double reached = 0; count < p.size() && reached < static_cast<double>(o.top_p);)
+      reached += p[count++];
+    kept.resize(std::max<size_t>(count, 1));
+  }
+  if (o.min_p > 0) {
+    const std::vector<double> p = probabilities();
+    size_t count = 1;
+    while (count < p.size() && p[count] >= static_cast<double>(o.min_p) * p[0]) ++count;
+    kept.resize(count);
+  }
+  return kept;
+}
+
+TEST(LogitsProcessors, KeepOfALongVocabularyWhatTheyKeepByDefinition) {
+  Random random(3);
+  for (const float spread : {0.0f, 0.3f, 3.0f, 12.0f}) {
+    std::vector<float> scores(20011);
+    for (float& x : scores) x = spread * random.NextNormal();
+    for (size_t i = 0; i < 40; ++i) scores[i * 7] = 2 * spread;  // that tie
+    for (const LogitsOptions& o :
+         std::vector<LogitsOptions>{{.top_k = 50},
+                                    {.top_k = 1},
+                                    {.top_k = 20, .top_p = 0.5f},
+                                    {.temperature = 0.7f, .top_k = 30000, .top_p = 0.9f},
+                                    {.temperature = 1.4f, .top_p = 0.95f},
+                                    {.top_p = 0.999f},
+                                    {.min_p = 0.05f},
+                                    {.top_p = 0.8f, .min_p = 0.01f},
+                                    {}}) {
+      std::vector<float> warped = scores;
+      const auto got = LogitsProcessors(o, {}).Warp(warped);
+      const auto want = WarpedByDefinition(scores, o);
+      // Where probability is summed, rounding decides about one or the other token at the end.
+      const size_t slack = o.top_p < 1 ? 2 : 0;
+      ASSERT_NEAR(static_cast<double>(got.size()), static_cast<double>(want.size()),
+                  static_cast<double>(slack) + 1e-4 * static_cast<double>(want.size() * slack))
+          << spread << " " << o.top_k << " " << o.top_p << " " << o.min_p;
+      for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) ASSERT_EQ(got[i], want[i]);
     }
   }
 }
@@ -214,14 +283,16 @@ TEST(TokenSearch, ACacheOfFewerBitsMovesProbabilitiesLittle) {
   for (const char* name : {"gpt2", "mistral", "bart"}) {
     const auto model = OpenModel(name);
     for (const char* settings :
-         {R"("max_new_tokens": 8)", R"("max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 3)"}) {
+         {R"("max_new_tokens": 8)",
+          R"("max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 3)"}) {
       const auto run = [&](const char* dtype) {
         const std::string options = StrCat("{", settings, R"(, "output_logprobs": true,
-            "decoder_start_token_id": 2, "cache_dtype": ")", dtype, R"("})");
+            "decoder_start_token_id": 2, "cache_dtype": ")",
+                                           dtype, R"("})");
         return Finished(*model, {3, 4, 5, 6, 7}, {}, Options(Parsed(options)))->sequences();
       };
       const auto plain = run("fp32");
-      for (const auto& [dtype, tolerance] : {std::pair("fp16", 2e-3), std::pair("q8", 3e-2)}) {
+      for (const auto& [dtype, tolerance] : {std::pair("fp16", 3e-3), std::pair("q8", 5e-2)}) {
         SCOPED_TRACE(StrCat(name, " ", dtype, " ", settings));
         const auto rounded = run(dtype);
         ASSERT_EQ(rounded.size(), plain.size());
@@ -232,6 +303,64 @@ TEST(TokenSearch, ACacheOfFewerBitsMovesProbabilitiesLittle) {
         }
         EXPECT_NEAR(rounded[0].score, plain[0].score, tolerance);
       }
+    }
+  }
+}
+
+// Bytes that the program has in use; 0 where the system does not tell.
+size_t BytesInUse() {
+#if defined(__GLIBC__)
+  return mallinfo2().uordblks + mallinfo2().hblkhd;
+#else
+  return static_cast<size_t>(mallinfo().uordblks);
+#endif
+}
+
+// A model of random weights with room for long texts.
+std::unique_ptr<Model> RandomModel(const char* config) {
+  Result<std::unique_ptr<Model>> model = CreateModel(Parsed(config));
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  EXPECT_TRUE((*model)->parameters().Initialize(1, 0.1f).ok());
+  return *std::move(model);
+}
+
+TEST(TokenSearch, ThousandsOfTokensTakeNoMoreMemoryThanTheirCache) {
+  if (BytesInUse() == 0) GTEST_SKIP() << "the allocator does not tell what is in use";
+  constexpr int64_t kTokens = 3000, kEarly = 100;
+  struct Long {
+    const char* config;
+    int64_t row;  // bytes of the cache for a token, at 32 bits
+  };
+  for (const Long& one : {
+           Long{R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 90,
+                    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+                    "num_attention_heads": 2, "max_position_embeddings": 4096})",
+                2 * 2 * 16 * 4},
+           Long{R"({"model_type": "mamba", "architectures": ["MambaForCausalLM"], "vocab_size": 90,
+                    "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4})",
+                0},
+           Long{R"({"model_type": "rwkv", "architectures": ["RwkvForCausalLM"], "vocab_size": 90,
+                    "hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16})",
+                0},
+       }) {
+    SCOPED_TRACE(one.config);
+    const auto model = RandomModel(one.config);
+    for (const char* settings : {R"("do_sample": false)", R"("do_sample": true, "top_p": 0.9)",
+                                 R"("do_sample": true, "repetition_penalty": 1.2)"}) {
+      auto search = TokenSearch::Start(
+          *model, nullptr, {1, 2, 3}, {},
+          Options(Parsed(StrCat("{\"eos_token_id\": null, \"max_new_tokens\": ", kTokens, ", ",
+                                settings, "}"))));
+      ASSERT_TRUE(search.ok()) << search.status().message();
+      size_t early = 0;
+      for (int64_t t = 1; t < kTokens; ++t) {
+        const auto step = (*search)->Next();
+        ASSERT_TRUE(step.ok() && !step->done);
+        if (t == kEarly) early = BytesInUse();
+      }
+      // The ids themselves grow, twice, by doubling.
+      const int64_t grown = static_cast<int64_t>(BytesInUse()) - static_cast<int64_t>(early);
+      EXPECT_LT(grown, (kTokens - 64) * one.row + 48 * 1024) << settings;
     }
   }
 }
@@ -300,7 +429,8 @@ TEST(GenerationOptions, WrongValuesAreNamedWithTheFileTheyStandIn) {
         R"({"bad_words_ids": [1, 2]})", R"({"sequence_bias": [[1], 2.0]})",
         R"({"exponential_decay_length_penalty": 3})", R"({"top_p": 1.5})", R"({"top_k": 1.5})",
         R"({"typical_p": 0})", R"({"temperature": 0})", R"({"max_new_tokens": 0})",
-        R"({"cache_dtype": "int4"})", R"({"do_sample": 1})", R"({"stop": [""]})", R"({"forced_bos_token_id": [1]})"}) {
+        R"({"cache_dtype": "int4"})", R"({"do_sample": 1})", R"({"stop": [""]})",
+        R"({"forced_bos_token_id": [1]})"}) {
     const std::string key = Parsed(o).members().front().first;
     EXPECT_NE(WhyNot(o).find(key), std::string::npos) << o << ": " << WhyNot(o);
   }
