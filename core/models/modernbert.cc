@@ -95,7 +95,8 @@ struct ModernBertLayer {
     }
     attn.o_proj.Declare(list, at + "attn.Wo", c.hidden, c.hidden, c.attention_bias);
     attn.spec.heads = attn.spec.kv_heads = c.heads;
-    attn.spec.scale = 1 / std::sqrt(static_cast<float>(c.hidden / c.heads));
+    const int64_t head_dim = c.hidden / c.heads;
+    attn.spec.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     attn.spec.causal = c.decoder;
     attn.spec.window = c.windows[static_cast<size_t>(index)];
     mlp_norm.Declare(list, at + "mlp_norm", c.hidden, c.norm_bias);

@@ -97,7 +97,8 @@ struct NomicBertLayer {
     qkv.Declare(list, at + "attn.Wqkv", 3 * c.hidden, c.hidden, c.attention_bias);
     attn.o_proj.Declare(list, at + "attn.out_proj", c.hidden, c.hidden, c.attention_bias);
     attn.spec.heads = attn.spec.kv_heads = c.heads;
-    attn.spec.scale = 1 / std::sqrt(static_cast<float>(c.hidden / c.heads));
+    const int64_t head_dim = c.hidden / c.heads;
+    attn.spec.scale = 1 / std::sqrt(static_cast<float>(head_dim));
     norm1.epsilon = norm2.epsilon = c.epsilon;
     norm1.Declare(list, at + "norm1", c.hidden);
     mlp.up.Declare(list, at + "mlp.fc11", c.intermediate, c.hidden, c.in_bias);
