@@ -22,8 +22,8 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     rolldownOptions: {
       input: pages,
-      external: ['sotto'],
-      output: { paths: { sotto: '../sotto/index.js' } },
+      external: ['sotto', 'sotto/tokenizer'],
+      output: { paths: { sotto: '../sotto/index.js', 'sotto/tokenizer': '../sotto/tokenizer_only.js' } },
     },
   },
 });

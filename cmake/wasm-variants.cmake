@@ -4,7 +4,8 @@ set(variants
   "simd            -msimd128"
   "relaxed         -msimd128 -mrelaxed-simd -DSOTTO_RELAXED_SIMD=1"
   "simd-threads    -msimd128 -pthread"
-  "relaxed-threads -msimd128 -mrelaxed-simd -DSOTTO_RELAXED_SIMD=1 -pthread")
+  "relaxed-threads -msimd128 -mrelaxed-simd -DSOTTO_RELAXED_SIMD=1 -pthread"
+  "tokenizer       -msimd128")
 
 set(SOTTO_VARIANT "simd" CACHE STRING "The WebAssembly variant to build")
 unset(flags)

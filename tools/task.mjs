@@ -167,13 +167,11 @@ async function browserTests(browser) {
   );
 }
 
-/** The npm package's content in dist/: the library, its worker, its typings, the wasm variants. */
-async function library() {
-  fs.rmSync('dist', { recursive: true, force: true });
-  await tool(
+/** Scripts of the library, bundled into dist/. */
+const bundle = (...entries) =>
+  tool(
     'esbuild',
-    'web/index.ts',
-    'web/worker.ts',
+    ...entries,
     '--bundle',
     '--splitting',
     '--minify',
@@ -186,6 +184,13 @@ async function library() {
     '--legal-comments=linked',
     '--log-level=warning',
   );
+
+/** The npm package's content in dist/: the library, its worker, its typings, the builds of the engine. */
+async function library() {
+  fs.rmSync('dist', { recursive: true, force: true });
+  await bundle('web/index.ts', 'web/tokenizer_only.ts');
+  // The worker is one file: it starts sooner when no other one has to come first.
+  await bundle('web/worker.ts');
   await tool(
     'tsc',
     '-p',
@@ -216,15 +221,20 @@ function bindingTypings() {
 
 const types = () => tool('tsc', '-p', 'tsconfig.json');
 
-/** Brotli sizes of what a page downloads. */
+/** A script of dist/ and those that it imports at once: chats alone load the language of their templates. */
+function withImports(name) {
+  const imported = [...fs.readFileSync(`dist/${name}`, 'utf8').matchAll(/(?:from|import)"\.\/([^"]+\.js)"/g)];
+  return [name, ...imported.flatMap(([, other]) => withImports(other))];
+}
+
+/** Brotli sizes of what a page downloads: with models by variant, and with tokenizers alone. */
 function sizes() {
   const brotli = (file) => brotliCompressSync(fs.readFileSync(path.join('dist', file))).length / 1000;
-  const files = fs.readdirSync('dist').filter((name) => /\.(js|mjs|wasm)$/.test(name));
-  // Chats alone load the language of their templates.
-  const scripts = files.filter((name) => name.endsWith('.js') && !name.startsWith('jinja-'));
-  const script = scripts.reduce((sum, name) => sum + brotli(name), 0);
   for (const { cacheVariables } of variants) {
     const variant = cacheVariables.SOTTO_VARIANT;
+    const entry = variant === 'tokenizer' ? 'tokenizer_only.js' : 'index.js';
+    const scripts = new Set([...withImports(entry), 'worker.js']);
+    const script = [...scripts].reduce((sum, name) => sum + brotli(name), 0);
     const [glue, wasm] = [brotli(`sotto-${variant}.mjs`), brotli(`sotto-${variant}.wasm`)];
     const parts = `library ${script.toFixed(1)}, glue ${glue.toFixed(1)}, wasm ${wasm.toFixed(1)}`;
     console.log(`    ${variant.padEnd(16)} ${(script + glue + wasm).toFixed(1).padStart(6)} kB brotli  (${parts})`);
@@ -349,7 +359,8 @@ const commands = {
     }
     if (wanted('browser')) {
       await web();
-      for (const { name } of variants) await step(`${name}: kernels`, () => cmake(name, 'kernels_bench_page'));
+      for (const { name } of variants.filter((p) => p.name !== 'wasm-tokenizer'))
+        await step(`${name}: kernels`, () => cmake(name, 'kernels_bench_page'));
       await run(node(), ['tests/bench/run.mjs'], { show: true });
     }
   },

@@ -20,36 +20,15 @@
 #include "core/run/generation.h"
 #include "core/run/pipeline.h"
 #include "core/text/tokenizer.h"
+#include "wasm/tokenizer_bindings.h"
 
+namespace sotto::wasm {
 namespace {
 
 using emscripten::val;
 
-EMSCRIPTEN_DECLARE_VAL_TYPE(Int32Array);
-EMSCRIPTEN_DECLARE_VAL_TYPE(Uint32Array);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Float32Array);
-EMSCRIPTEN_DECLARE_VAL_TYPE(Strings);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Tensors);
-
-// A copy of its own, outside the heap (whose views go stale when it grows).
-template <class Array, class T>
-Array CopyOut(const char* type, const std::vector<T>& values) {
-  const val view(emscripten::typed_memory_view(values.size(), values.data()));
-  return Array(val::global(type).new_(view));
-}
-
-Int32Array Ints(const std::vector<int32_t>& values) {
-  return CopyOut<Int32Array>("Int32Array", values);
-}
-
-// What went wrong, or an empty code.
-struct Failure {
-  std::string code, message;
-};
-Failure FailureOf(const sotto::Status& status) {
-  if (status.ok()) return {};
-  return {std::string(sotto::StatusCodeName(status.code())), status.message()};
-}
 
 // Where a file's bytes arrive and stay. The engine may read a little past their end.
 uintptr_t Reserve(double bytes) {
@@ -69,20 +48,6 @@ int StartThreads(int threads) {
   Pool() = std::make_shared<sotto::ThreadPool>(threads);
   return Pool()->threads();
 }
-
-// The texts of one model folder, by their files' names.
-class Files {
- public:
-  // False for a name that no part of the engine reads.
-  bool SetText(const std::string& name, const std::string& text) {
-    return files_.SetText(name, text);
-  }
-
-  sotto::ModelFiles Take() { return std::move(files_); }
-
- private:
-  sotto::ModelFiles files_;
-};
 
 struct HeaderStep {
   std::string code, message;
@@ -128,103 +93,6 @@ class Weights {
  private:
   sotto::WeightFormat format_;
   sotto::ModelStream stream_;
-};
-
-struct Encoded {
-  std::string code, message;
-  Int32Array ids = Int32Array(val::undefined()), type_ids = Int32Array(val::undefined()),
-             special = Int32Array(val::undefined());
-  Uint32Array offsets =
-      Uint32Array(val::undefined());  // begin, end, begin, end, ... in UTF-16 units
-  Strings tokens = Strings(val::undefined());
-};
-
-class BoundTokenizer;
-struct LoadedTokenizer {
-  std::string code, message;
-  std::shared_ptr<BoundTokenizer> tokenizer;
-};
-
-class BoundTokenizer {
- public:
-  explicit BoundTokenizer(std::shared_ptr<const sotto::Tokenizer> tokenizer)
-      : tokenizer_(std::move(tokenizer)) {}
-
-  static LoadedTokenizer Load(Files& bound) {
-    const sotto::ModelFiles files = bound.Take();
-    auto loaded = sotto::TokenizerOf(files);
-    const auto [code, message] = FailureOf(loaded.status());
-    if (!loaded.ok()) return {code, message, nullptr};
-    auto shared = std::make_shared<const sotto::Tokenizer>(*std::move(loaded));
-    return {"", "", std::make_shared<BoundTokenizer>(std::move(shared))};
-  }
-
-  Encoded Encode(const std::string& text, const std::string& pair, bool has_pair, bool add_special,
-                 bool parse_special, int max_length) const {
-    sotto::EncodeOptions options;
-    options.add_special_tokens = add_special;
-    options.parse_special = parse_special;
-    options.max_length = max_length;
-    const auto result =
-        has_pair ? tokenizer_->EncodePair(text, pair, options) : tokenizer_->Encode(text, options);
-    Encoded out;
-    const auto failure = FailureOf(result.status());
-    out.code = failure.code;
-    out.message = failure.message;
-    if (!result.ok()) return out;
-    out.ids = Ints(result->ids);
-    out.type_ids = Ints(result->type_ids);
-    out.special = Ints(result->special_tokens_mask);
-    out.offsets = CopyOut<Uint32Array>("Uint32Array", Utf16(*result, text, pair));
-    val tokens = val::array();
-    for (size_t i = 0; i < result->ids.size(); ++i)
-      tokens.set(i, tokenizer_->IdToToken(result->ids[i]));
-    out.tokens = Strings(tokens);
-    return out;
-  }
-
-  std::string Decode(const Int32Array& ids, bool skip_special) const {
-    return tokenizer_->Decode(emscripten::convertJSArrayToNumberVector<int32_t>(ids), skip_special);
-  }
-
-  int VocabSize() const { return tokenizer_->vocab_size(); }
-  // What a chat is written with, as JSON: see ChatFacts.
-  std::string Chat() const {
-    std::vector<sotto::Json::Member> named;
-    for (auto& [name, token] : tokenizer_->named_tokens())
-      named.emplace_back(name, sotto::Json::String(token));
-    std::vector<sotto::Json> special;
-    for (std::string& token : tokenizer_->special_tokens())
-      special.push_back(sotto::Json::String(std::move(token)));
-    return sotto::Json::Object({{"template", sotto::Json::String(tokenizer_->chat_template())},
-                                {"named_tokens", sotto::Json::Object(std::move(named))},
-                                {"special_tokens", sotto::Json::Array(std::move(special))}})
-        .Dump();
-  }
-  std::string MaskToken() const {
-    const auto id = tokenizer_->mask_id();
-    return id ? tokenizer_->IdToToken(*id) : "";
-  }
-
- private:
-  static std::vector<uint32_t> Utf16(const sotto::Encoding& encoding, const std::string& text,
-                                     const std::string& pair) {
-    std::vector<uint32_t> out(2 * encoding.size());
-    for (const int32_t sequence : {0, 1}) {
-      std::vector<uint32_t> bytes;
-      std::vector<size_t> places;
-      for (size_t i = 0; i < encoding.size(); ++i) {
-        if (encoding.sequence_ids[i] != sequence) continue;
-        bytes.insert(bytes.end(), {encoding.offsets[i].first, encoding.offsets[i].second});
-        places.insert(places.end(), {2 * i, 2 * i + 1});
-      }
-      const std::vector<uint32_t> units = sotto::Utf16Offsets(sequence == 0 ? text : pair, bytes);
-      for (size_t i = 0; i < units.size(); ++i) out[places[i]] = units[i];
-    }
-    return out;
-  }
-
-  std::shared_ptr<const sotto::Tokenizer> tokenizer_;
 };
 
 struct Step {
@@ -412,21 +280,13 @@ class BoundPipeline {
 EMSCRIPTEN_BINDINGS(sotto) {
   using namespace emscripten;  // NOLINT: the names of the binding language
 
-  register_type<Int32Array>("Int32Array<ArrayBuffer>");
-  register_type<Uint32Array>("Uint32Array<ArrayBuffer>");
   register_type<Float32Array>("Float32Array<ArrayBuffer>");
-  register_type<Strings>("string[]");
   register_type<Tensors>("{ name: string; dims: number[]; data: Float32Array<ArrayBuffer> }[]");
 
   function("reserve", &Reserve);
   function("release", &Release);
   function("startThreads", &StartThreads);
 
-  value_object<Failure>("Failure")
-      .field("code", &Failure::code)
-      .field("message", &Failure::message);
-
-  class_<Files>("Files").constructor<>().function("setText", &Files::SetText);
   value_object<HeaderStep>("HeaderStep")
       .field("code", &HeaderStep::code)
       .field("message", &HeaderStep::message)
@@ -441,27 +301,6 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .function("wantedHeader", &Weights::WantedHeader)
       .function("addHeader", &Weights::AddHeader)
       .function("parts", &Weights::Parts);
-
-  value_object<Encoded>("Encoded")
-      .field("code", &Encoded::code)
-      .field("message", &Encoded::message)
-      .field("ids", &Encoded::ids)
-      .field("typeIds", &Encoded::type_ids)
-      .field("special", &Encoded::special)
-      .field("offsets", &Encoded::offsets)
-      .field("tokens", &Encoded::tokens);
-  class_<BoundTokenizer>("Tokenizer")
-      .smart_ptr<std::shared_ptr<BoundTokenizer>>("SharedTokenizer")
-      .class_function("load", &BoundTokenizer::Load)
-      .function("encode", &BoundTokenizer::Encode)
-      .function("decode", &BoundTokenizer::Decode)
-      .function("vocabSize", &BoundTokenizer::VocabSize)
-      .function("chat", &BoundTokenizer::Chat)
-      .function("maskToken", &BoundTokenizer::MaskToken);
-  value_object<LoadedTokenizer>("LoadedTokenizer")
-      .field("code", &LoadedTokenizer::code)
-      .field("message", &LoadedTokenizer::message)
-      .field("tokenizer", &LoadedTokenizer::tokenizer);
 
   value_object<Step>("Step")
       .field("code", &Step::code)
@@ -510,3 +349,5 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .field("message", &Loaded::message)
       .field("pipeline", &Loaded::pipeline);
 }
+
+}  // namespace sotto::wasm

@@ -26,23 +26,6 @@ export interface Files extends ClassHandle {
   setText(_0: EmbindString, _1: EmbindString): boolean;
 }
 
-export type HeaderStep = {
-  code: EmbindString,
-  message: EmbindString,
-  whole: boolean
-};
-
-export interface Weights extends ClassHandle {
-  setText(_0: EmbindString, _1: EmbindString): boolean;
-  addModule(_0: EmbindString, _1: EmbindString): Failure;
-  begin(_0: EmbindString, _1: number): Failure;
-  append(_0: number, _1: number): Failure;
-  end(): Failure;
-  wantedHeader(): string;
-  addHeader(_0: number, _1: number, _2: number): HeaderStep;
-  parts(): string[];
-}
-
 export type Encoded = {
   code: EmbindString,
   message: EmbindString,
@@ -66,6 +49,23 @@ export type LoadedTokenizer = {
   message: EmbindString,
   tokenizer: Tokenizer | null
 };
+
+export type HeaderStep = {
+  code: EmbindString,
+  message: EmbindString,
+  whole: boolean
+};
+
+export interface Weights extends ClassHandle {
+  setText(_0: EmbindString, _1: EmbindString): boolean;
+  addModule(_0: EmbindString, _1: EmbindString): Failure;
+  begin(_0: EmbindString, _1: number): Failure;
+  append(_0: number, _1: number): Failure;
+  end(): Failure;
+  wantedHeader(): string;
+  addHeader(_0: number, _1: number, _2: number): HeaderStep;
+  parts(): string[];
+}
 
 export type Step = {
   code: EmbindString,
@@ -126,17 +126,17 @@ export type Loaded = {
 };
 
 interface EmbindModule {
-  reserve(_0: number): number;
-  release(_0: number): void;
-  startThreads(_0: number): number;
   Files: {
     new(): Files;
   };
-  Weights: {
-    new(_0: EmbindString): Weights;
-  };
   Tokenizer: {
     load(_0: Files): LoadedTokenizer;
+  };
+  reserve(_0: number): number;
+  release(_0: number): void;
+  startThreads(_0: number): number;
+  Weights: {
+    new(_0: EmbindString): Weights;
   };
   Generation: {};
   Pipeline: {

@@ -1,25 +1,38 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // The page's side of the worker: starts it, shares it among models that want the same engine, and ends it with the last.
 import { SottoError } from './error.ts';
-import { Client, type Port, type Reply, type Request } from './protocol.ts';
-import { type Choice, isNode, type Variant } from './variants.ts';
+import { locate, type ModelSource } from './origins.ts';
+import {
+  type CallOptions,
+  type Calls,
+  Client,
+  type LoadParams,
+  type Port,
+  type Reply,
+  type Request,
+} from './protocol.ts';
+import type { StoreOptions } from './store.ts';
+import { isNode, type Variant } from './variants.ts';
 
-/** Which engine runs a model, and where its files are. Models with the same settings share one worker. */
-export interface EngineOptions {
-  /** Default: the best that computes right here. */
-  variant?: Variant;
-  /** At most so many threads compute. Default: the cores, at most 4, in a cross-origin isolated page; otherwise 1. */
-  threads?: number;
+/** Where the engine's files are. */
+export interface AssetOptions {
   /** The folder of worker.js and the sotto-*.mjs and .wasm files, where a bundler or a CDN has moved them. */
   assetsURL?: string | URL;
   /** The worker's script, where it is elsewhere. */
   workerURL?: string | URL;
 }
 
+/** Which engine runs a model, and where its files are. Models with the same settings share one worker. */
+export interface EngineOptions extends AssetOptions {
+  /** Default: the best that computes right here. */
+  variant?: Variant;
+  /** At most so many threads compute. Default: the cores, at most 4, in a cross-origin isolated page; otherwise 1. */
+  threads?: number;
+}
+
 /** A worker that runs. */
 export interface Engine {
   readonly client: Client;
-  /** What it chose to run. */
-  readonly choice: Promise<Choice>;
   /** One user fewer; the last one ends the worker and frees its memory. */
   release(): void;
 }
@@ -100,14 +113,14 @@ function folderURL(address: string | URL): URL {
 const engines = new Map<string, { engine: Engine; users: number }>();
 
 /** The worker for these settings, started if need be. Its user calls `release` once. */
-export function openEngine(options: EngineOptions): Engine {
+function openEngine(options: EngineOptions, tokenizerOnly: boolean): Engine {
   const assets = options.assetsURL === undefined ? undefined : folderURL(options.assetsURL);
   const script =
     options.workerURL === undefined
       ? assets && new URL('worker.js', assets)
       : new URL(options.workerURL, assets ?? baseAddress());
-  const { variant, threads } = options;
-  const key = JSON.stringify([variant, threads, assets?.href, script?.href]);
+  const { variant, threads } = tokenizerOnly ? {} : options;
+  const key = JSON.stringify([tokenizerOnly, variant, threads, assets?.href, script?.href]);
   const shared = engines.get(key);
   if (shared && !shared.engine.client.broken) {
     shared.users++;
@@ -122,13 +135,13 @@ export function openEngine(options: EngineOptions): Engine {
   }
   const client = new Client(line.port, (busy) => line.hold(busy));
   line.failed((message) => client.break(new SottoError('worker', `The worker failed: ${message}.`)));
-  const choice = client.call('start', { variant, threads, assetsURL: assets?.href });
-  choice.catch(() => {});
+  client.call('start', { tokenizerOnly, variant, threads, assetsURL: assets?.href }).catch(() => {
+    // Whoever loads something is told.
+  });
   const entry = {
     users: 1,
     engine: {
       client,
-      choice,
       release() {
         if (--entry.users > 0) return;
         if (engines.get(key) === entry) engines.delete(key);
@@ -139,4 +152,51 @@ export function openEngine(options: EngineOptions): Engine {
   };
   engines.set(key, entry);
   return entry.engine;
+}
+
+/** What a worker has loaded for a page. */
+export interface Loaded<Facts> {
+  engine: Engine;
+  facts: Facts;
+  /** Ends every call when it fires: what was loaded is gone. */
+  lifetime: AbortSignal;
+  /** Frees it; a second call does nothing. */
+  dispose(): Promise<void>;
+}
+
+/** Loads a model, or a tokenizer alone, into a worker that has what it takes. */
+export async function load<M extends 'load' | 'loadTokenizer'>(
+  method: M,
+  source: ModelSource,
+  options: StoreOptions & EngineOptions & CallOptions,
+  more: Omit<Calls[M]['params'], keyof LoadParams>,
+): Promise<Loaded<Calls[M]['result']>> {
+  const { signal, progress, cache = 'default' } = options;
+  signal?.throwIfAborted();
+  const params = { location: locate(source, options, baseAddress()), cache, ...more } as Calls[M]['params'];
+  const engine = openEngine(options, method === 'loadTokenizer');
+  const forget = (handle: number) => engine.client.call('dispose', { handle }).catch(() => {}); // the worker is gone
+  try {
+    const facts = await engine.client.call(method, params, {
+      signals: [signal],
+      notice: progress as (value: Calls[M]['notice']) => void,
+      late: ({ handle }) => void forget(handle),
+    });
+    const end = new AbortController();
+    const dispose = async () => {
+      if (end.signal.aborted) return;
+      end.abort(new SottoError('disposed', 'The model was disposed of.'));
+      await forget(facts.handle);
+      engine.release();
+    };
+    return { engine, facts, lifetime: end.signal, dispose };
+  } catch (error) {
+    engine.release();
+    throw error;
+  }
+}
+
+/** For `await using`, where the language has it. */
+export function asyncDisposable(dispose: () => Promise<void>): Partial<AsyncDisposable> {
+  return typeof Symbol.asyncDispose === 'symbol' ? { [Symbol.asyncDispose]: dispose } : {};
 }

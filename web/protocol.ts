@@ -34,7 +34,7 @@ export interface ChatFacts {
 }
 
 /** What loading tells of a model. */
-export interface ModelFacts extends TokenizerFacts {
+export interface ModelFacts extends TokenizerFacts, Choice {
   task: string;
   /** config.json. */
   config: string;
@@ -64,8 +64,14 @@ export type JsonOptions = Record<string, unknown>;
 /** Every call, with what it takes, what it gives, and what it reports meanwhile. */
 export interface Calls {
   start: {
-    params: { variant: Variant | undefined; threads: number | undefined; assetsURL: string | undefined };
-    result: Choice;
+    params: {
+      /** Start what has tokenizers alone, of which there is one build and one thread. */
+      tokenizerOnly: boolean;
+      variant: Variant | undefined;
+      threads: number | undefined;
+      assetsURL: string | undefined;
+    };
+    result: undefined;
     notice: never;
   };
   load: { params: LoadParams & { task: string; dtype: string }; result: ModelFacts; notice: ProgressEvent };

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // The tasks: what goes in, what comes out, shaped as Hugging Face's pipelines, and how each becomes calls to the worker.
 import { type ChatMessage, type ChatTemplateOptions, isChat, writeChat } from './chat.ts';
-import type { Engine } from './engine.ts';
+import { asyncDisposable, type Engine, type Loaded } from './engine.ts';
 import { SottoError } from './error.ts';
 import type { Calling, CallOptions, ChatFacts, Handle, JsonOptions, ModelFacts } from './protocol.ts';
 import { type GeneratedText, streamCredit, streamTokens, type TokenStream } from './stream.ts';
@@ -504,14 +504,9 @@ export function taskName(task: string): TaskName {
 }
 
 /** A loaded model as its task's function. */
-export async function makePipeline<T extends TaskName>(
-  task: T,
-  engine: Engine,
-  facts: ModelFacts,
-): Promise<Pipelines[T]> {
-  const { variant, threads } = await engine.choice;
-  const { handle, bytes } = facts;
-  const { lifetime, dispose } = lifetimeOf(engine, handle);
+export function makePipeline<T extends TaskName>(task: T, loaded: Loaded<ModelFacts>): Pipelines[T] {
+  const { engine, facts, lifetime, dispose } = loaded;
+  const { handle, variant, threads, bytes } = facts;
   const call = tasks[task].make({ engine, handle, lifetime, chat: facts.chat }) as object;
   const shared: Omit<Pipeline, typeof Symbol.asyncDispose> = {
     task: tasks[task].name,
@@ -531,28 +526,4 @@ export async function makePipeline<T extends TaskName>(
     dispose,
   };
   return Object.assign(call, shared, asyncDisposable(dispose)) as Pipelines[T];
-}
-
-/** Until `dispose`: a signal that ends every call, and the handle in the worker. */
-export function lifetimeOf(engine: Engine, handle: Handle): { lifetime: AbortSignal; dispose: () => Promise<void> } {
-  const end = new AbortController();
-  return {
-    lifetime: end.signal,
-    async dispose() {
-      if (end.signal.aborted) return;
-      end.abort(new SottoError('disposed', 'The model was disposed of.'));
-      try {
-        await engine.client.call('dispose', { handle });
-      } catch {
-        // The worker is gone, and the model with it.
-      } finally {
-        engine.release();
-      }
-    },
-  };
-}
-
-/** For `await using`, where the language has it. */
-export function asyncDisposable(dispose: () => Promise<void>): Partial<AsyncDisposable> {
-  return typeof Symbol.asyncDispose === 'symbol' ? { [Symbol.asyncDispose]: dispose } : {};
 }

@@ -1,7 +1,10 @@
-// Tokenizers as the page sees them. The work is done in the worker.
+/// <reference lib="esnext.disposable" preserve="true" />
+// Tokenizers as the page sees them. The work is done in a worker.
 import { type ChatMessage, type ChatTemplateOptions, writeChat } from './chat.ts';
-import type { Engine } from './engine.ts';
+import { type AssetOptions, asyncDisposable, type Engine, load } from './engine.ts';
+import type { ModelSource } from './origins.ts';
 import type { CallOptions, TokenizerFacts } from './protocol.ts';
+import type { StoreOptions } from './store.ts';
 
 /** Options of an encoding. */
 export interface EncodeOptions extends CallOptions {
@@ -86,4 +89,49 @@ export function tokenizerCalls(engine: Engine, facts: TokenizerFacts, lifetime: 
       return client.call('decode', params, { signals: [lifetime, signal] });
     },
   };
+}
+
+/** Options of {@link Tokenizer.from}: where files come from, and a signal that stops it. */
+export interface TokenizerOptions extends StoreOptions, AssetOptions, CallOptions {}
+
+/**
+ * A model's tokenizer alone, without its weights, in a worker that has no model code.
+ *
+ * ```ts
+ * const tokenizer = await Tokenizer.from('./models/sotto-write/');
+ * const { ids, tokens, offsets } = await tokenizer.encode('Hello there');
+ * ```
+ */
+export class Tokenizer implements TokenizerCalls {
+  /** For `await using`, where the language has it. */
+  declare readonly [Symbol.asyncDispose]: () => Promise<void>;
+  readonly encode: TokenizerCalls['encode'];
+  readonly decode: TokenizerCalls['decode'];
+  readonly apply_chat_template: TokenizerCalls['apply_chat_template'];
+  readonly vocab_size: number;
+  readonly mask_token: string | undefined;
+  readonly chat_template: string | undefined;
+  /** Frees the tokenizer; a second call does nothing. */
+  readonly dispose: () => Promise<void>;
+
+  private constructor(calls: TokenizerCalls, dispose: () => Promise<void>) {
+    this.encode = calls.encode;
+    this.decode = calls.decode;
+    this.apply_chat_template = calls.apply_chat_template;
+    this.vocab_size = calls.vocab_size;
+    this.mask_token = calls.mask_token;
+    this.chat_template = calls.chat_template;
+    this.dispose = dispose;
+    Object.assign(this, asyncDisposable(dispose));
+  }
+
+  /**
+   * Loads tokenizer.json and its companions.
+   *
+   * @throws {@link SottoError} when it cannot be loaded, or the signal's reason.
+   */
+  static async from(source: ModelSource, options: TokenizerOptions = {}): Promise<Tokenizer> {
+    const { engine, facts, lifetime, dispose } = await load('loadTokenizer', source, options, {});
+    return new Tokenizer(tokenizerCalls(engine, facts, lifetime), dispose);
+  }
 }

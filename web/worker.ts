@@ -18,10 +18,10 @@ import {
 } from './protocol.ts';
 import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
 import type { Generated, GeneratedText } from './stream.ts';
-import { chooseVariant, detectFeatures, isNode, type Variant } from './variants.ts';
+import { type Choice, chooseVariant, detectFeatures, isNode, type Variant, type Wish } from './variants.ts';
 
 // Bundlers find the files by these very expressions.
-const assets: Record<Variant, () => [script: URL, wasm: URL]> = {
+const assets: Record<Variant | 'tokenizer', () => [script: URL, wasm: URL]> = {
   simd: () => [new URL('./sotto-simd.mjs', import.meta.url), new URL('./sotto-simd.wasm', import.meta.url)],
   relaxed: () => [new URL('./sotto-relaxed.mjs', import.meta.url), new URL('./sotto-relaxed.wasm', import.meta.url)],
   'simd-threads': () => [
@@ -31,6 +31,10 @@ const assets: Record<Variant, () => [script: URL, wasm: URL]> = {
   'relaxed-threads': () => [
     new URL('./sotto-relaxed-threads.mjs', import.meta.url),
     new URL('./sotto-relaxed-threads.wasm', import.meta.url),
+  ],
+  tokenizer: () => [
+    new URL('./sotto-tokenizer.mjs', import.meta.url),
+    new URL('./sotto-tokenizer.wasm', import.meta.url),
   ],
 };
 
@@ -42,28 +46,55 @@ interface Loaded {
 }
 
 let started: Promise<MainModule> | undefined;
+/** What runs, where it is not tokenizers alone. */
+let chosen: Choice | undefined;
 const models = new Map<Handle, Loaded>();
 let nextHandle = 1;
 
-async function startModule(variant: Variant, threads: number, folder: string | undefined): Promise<MainModule> {
+async function compile(wasm: URL): Promise<WebAssembly.Module> {
+  if (isNode && wasm.protocol === 'file:') {
+    return WebAssembly.compile(await process.getBuiltinModule('node:fs/promises').readFile(wasm));
+  }
+  const response = await fetch(wasm);
+  if (!response.ok) throw new Error(`it answered with status ${response.status}`);
+  // Compiled while it arrives, and cached as machine code, but only from servers that know its type.
+  if (response.headers.get('content-type') === 'application/wasm') return WebAssembly.compileStreaming(response);
+  return WebAssembly.compile(await response.arrayBuffer());
+}
+
+async function startModule(build: keyof typeof assets, folder: string | undefined, threads = 1): Promise<MainModule> {
   const [script, wasm] = folder
-    ? [new URL(`sotto-${variant}.mjs`, folder), new URL(`sotto-${variant}.wasm`, folder)]
-    : assets[variant]();
+    ? [new URL(`sotto-${build}.mjs`, folder), new URL(`sotto-${build}.wasm`, folder)]
+    : assets[build]();
   try {
-    const { default: create } = (await import(/* webpackIgnore: true */ /* @vite-ignore */ script.href)) as {
-      default(options: unknown): Promise<MainModule>;
-    };
-    const module = await create({
-      locateFile: (name: string) => (name.endsWith('.wasm') ? wasm.href : script.href),
+    const [code, { default: create }] = await Promise.all([
+      compile(wasm),
+      import(/* webpackIgnore: true */ /* @vite-ignore */ script.href) as Promise<{
+        default(options: unknown): Promise<MainModule>;
+      }>,
+    ]);
+    return await create({
+      instantiateWasm(imports: WebAssembly.Imports, ready: (instance: WebAssembly.Instance, code: unknown) => void) {
+        const instance = new WebAssembly.Instance(code, imports);
+        ready(instance, code);
+        return instance.exports;
+      },
       // What the threads' workers run; Node takes a path here.
       mainScriptUrlOrBlob: isNode ? process.getBuiltinModule('node:url').fileURLToPath(script) : script.href,
       poolSize: threads - 1,
     });
-    module.startThreads(threads);
-    return module;
   } catch (cause) {
     throw new SottoError('worker', `The engine (${wasm.href}) did not start: ${(cause as Error).message}`, { cause });
   }
+}
+
+async function startEngine(tokenizerOnly: boolean, wish: Wish, folder: string | undefined): Promise<MainModule> {
+  const choice = chooseVariant(detectFeatures(), wish);
+  if (tokenizerOnly) return startModule('tokenizer', folder);
+  chosen = choice;
+  const module = await startModule(choice.variant, folder, choice.threads);
+  module.startThreads(choice.threads);
+  return module;
 }
 
 function theModule(): Promise<MainModule> {
@@ -104,8 +135,8 @@ function check<T extends { code: unknown; message: unknown }>(outcome: T): T {
   return outcome;
 }
 
-function present<T>(value: T | null): T {
-  if (value === null) throw new SottoError('internal', 'The engine gave nothing.');
+function present<T>(value: T | null | undefined): T {
+  if (value === null || value === undefined) throw new SottoError('internal', 'The engine gave nothing.');
   return value;
 }
 
@@ -281,9 +312,9 @@ class Texts {
   }
 }
 
-async function loaderOf({ location, cache }: LoadParams, serving: Serving<'load' | 'loadTokenizer'>): Promise<Loader> {
+function loaderOf({ location, cache }: LoadParams, serving: Serving<'load' | 'loadTokenizer'>): Loader {
   const notice = (event: ProgressEvent) => serving.notice(event);
-  return new Loader(location, await openCache(), cache, serving.signal, notice);
+  return new Loader(location, openCache(), cache, serving.signal, notice);
 }
 
 /** Loads a model. */
@@ -292,7 +323,7 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
   const targets: WeightsTarget[] = [];
   let incoming: Incoming | undefined;
   try {
-    const loader = await loaderOf(params, serving);
+    const loader = loaderOf(params, serving);
     await loader.load({
       weights: true,
       sentence: params.task === 'feature-extraction',
@@ -310,7 +341,7 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
     });
     const module = await theModule();
     serving.signal.throwIfAborted();
-    const { weights } = present(incoming ?? null);
+    const { weights } = present(incoming);
     const index = texts.text('model.safetensors.index.json');
     texts.give((name, text) => {
       if (name.endsWith('/model.safetensors')) check(enter(() => weights.addModule(name, text)));
@@ -320,6 +351,7 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
     const tokenizer = present(pipeline.tokenizer());
     return {
       ...tokenizerFacts(keep(pipeline, tokenizer), tokenizer),
+      ...present(chosen),
       task: pipeline.task(),
       config: pipeline.config(),
       bytes: targets.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -335,7 +367,7 @@ async function loadTokenizer(params: LoadParams, serving: Serving<'loadTokenizer
     throw new SottoError('unsupported', 'A GGUF file has its tokenizer within: load it with pipeline().');
   }
   const texts = new Texts();
-  const loader = await loaderOf(params, serving);
+  const loader = loaderOf(params, serving);
   await loader.load({ weights: false, target: (name) => texts.target(name) });
   const module = await theModule();
   serving.signal.throwIfAborted();
@@ -387,12 +419,10 @@ function dispose(handle: Handle): void {
 }
 
 const handlers: Handlers = {
-  async start({ variant, threads, assetsURL }) {
+  async start({ tokenizerOnly, variant, threads, assetsURL }) {
     // Calls that come right behind this one wait for the module, and share its failure.
-    const choosing = Promise.resolve().then(() => chooseVariant(detectFeatures(), { variant, threads }));
-    started = choosing.then((choice) => startModule(choice.variant, choice.threads, assetsURL));
+    started = startEngine(tokenizerOnly, { variant, threads }, assetsURL);
     await started;
-    return choosing;
   },
 
   async load(params, serving) {

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <utility>
 
-#include "core/text/tokenizer_files.h"
-
 namespace sotto {
 namespace {
 
@@ -152,20 +150,6 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
   if (p->task_ == "feature-extraction")
     p->sentence_ = SentenceModules::Read(files, p->model_->hidden_size());
   return p;
-}
-
-Result<Tokenizer> TokenizerOf(const ModelFiles& files) {
-  const Result<Json> config = Json::Parse(files.config);
-  const std::string model_type = config.ok() ? (*config)["model_type"].as_string() : "";
-  return OpenTokenizer({.tokenizer = files.tokenizer,
-                        .config = files.tokenizer_config,
-                        .special_tokens_map = files.special_tokens_map,
-                        .added_tokens = files.added_tokens,
-                        .sentencepiece = files.sentencepiece,
-                        .vocab = files.vocab,
-                        .merges = files.merges,
-                        .chat_template = files.chat_template,
-                        .model_type = model_type});
 }
 
 Result<Json> Pipeline::Run(const Json& input, const Json& options) {

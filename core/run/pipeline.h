@@ -16,6 +16,7 @@
 #include "core/models/model.h"
 #include "core/run/generation.h"
 #include "core/run/insides.h"
+#include "core/run/model_tokenizer.h"
 #include "core/run/sentence_modules.h"
 #include "core/text/tokenizer.h"
 
@@ -116,9 +117,6 @@ class Pipeline {
 
 // The tasks, and the aliases that Hugging Face has for them ("sentiment-analysis").
 std::vector<std::string_view> TaskNames();
-
-// The tokenizer of a model: tokenizer.json, or what the older files amount to.
-Result<Tokenizer> TokenizerOf(const ModelFiles& files);
 
 }  // namespace sotto
 

@@ -157,6 +157,24 @@ for (const variant of ['simd', 'relaxed'] as const) {
   });
 }
 
+test('a page with tokenizers alone downloads no model code', async ({ page, site }) => {
+  await page.goto(`${site.url}tests/browser/empty.html`);
+  const got = await page.evaluate(async () => {
+    const address = '/dist/tokenizer_only.js';
+    const { Tokenizer } = (await import(address)) as typeof import('../../web/tokenizer_only.ts');
+    const tokenizer = await Tokenizer.from('/m/text-generation/');
+    const { ids, offsets } = await tokenizer.encode('A naïve 😀 boat');
+    const back = await tokenizer.decode(ids);
+    await tokenizer.dispose();
+    return { back, end: offsets.at(-1)?.[1], length: 'A naïve 😀 boat'.length };
+  });
+  expect(got.back).toBe('A naïve 😀 boat');
+  expect(got.end).toBe(got.length);
+  const engines = site.asked.filter((path) => path.endsWith('.wasm') || path.includes('/sotto-'));
+  expect([...new Set(engines)].sort()).toEqual(['/dist/sotto-tokenizer.mjs', '/dist/sotto-tokenizer.wasm']);
+  expect(site.asked).not.toContain('/dist/index.js');
+});
+
 test('fills masks, extracts features and tokenizes', async ({ page, site }) => {
   await site.open(page);
   const got = await page.evaluate(async (input) => {

@@ -1,11 +1,12 @@
 // The built package as a Node program uses it.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type * as Sotto from '../../web/index.ts';
+import type * as SottoTokenizer from '../../web/tokenizer_only.ts';
 
 const built = new URL('../../dist/index.js', import.meta.url).href;
 const { pipeline, SottoError, Tokenizer } = (await import(built)) as typeof Sotto;
@@ -243,6 +244,37 @@ describe('a tokenizer alone', () => {
       for (const [begin, end] of offsets) assert.ok(begin <= end && end <= text.length);
       if (offsets.length > 0) assert.deepEqual([offsets[0]?.[0], offsets.at(-1)?.[1]], [0, text.length]);
       assert.equal(await tokenizer.decode(ids), text.toWellFormed());
+    }
+  });
+});
+
+describe('the entry of tokenizers alone', () => {
+  test('has the tokenizer of the whole library, and needs nothing else of it', async () => {
+    const alone = (await import(new URL('tokenizer_only.js', built).href)) as typeof SottoTokenizer;
+    assert.equal(alone.Tokenizer, Tokenizer);
+    assert.deepEqual(Object.keys(alone).sort(), ['SottoError', 'Tokenizer', 'clearCache']);
+  });
+
+  test('encodes as the tokenizer of a pipeline', async () => {
+    await using fill = await pipeline('fill-mask', `${golden}fill-mask`);
+    await using alone = await Tokenizer.from(`${golden}fill-mask`);
+    for (const text of ['The [MASK] was cold.', 'naïve 😀 — 東京', '']) {
+      for (const options of [{}, { text_pair: 'and so', max_length: 6, parse_special: true }]) {
+        assert.deepEqual(await alone.encode(text, options), await fill.tokenizer.encode(text, options));
+      }
+    }
+    assert.deepEqual([alone.vocab_size, alone.mask_token], [fill.tokenizer.vocab_size, fill.tokenizer.mask_token]);
+  });
+
+  test('says what is wrong with a file', async () => {
+    const garbage = new File(['{"model": 3}'], 'tokenizer.json');
+    await assert.rejects(Tokenizer.from([garbage]), { name: 'SottoError', message: /tokenizer\.json/ });
+  });
+
+  test('is found by its name in the package', () => {
+    const { exports } = JSON.parse(readFileSync(new URL('../package.json', built), 'utf8'));
+    for (const file of Object.values<string>(exports['./tokenizer'])) {
+      assert.ok(existsSync(new URL(`../${file}`, built)), file);
     }
   });
 });
