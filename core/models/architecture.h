@@ -85,14 +85,18 @@ extern const Architecture kGptNeox;
 extern const Architecture kGranite;
 extern const Architecture kLfm2;
 extern const Architecture kLlama;
+extern const Architecture kM2M100;
 extern const Architecture kMamba;
+extern const Architecture kMarian;
 extern const Architecture kMBart;
 extern const Architecture kMistral;
 extern const Architecture kModernBert;
 extern const Architecture kModernBertDecoder;
 extern const Architecture kMPNet;
+extern const Architecture kMT5;
 extern const Architecture kNomicBert;
 extern const Architecture kOlmo2;
+extern const Architecture kPegasus;
 extern const Architecture kPhi3;
 extern const Architecture kQwen2;
 extern const Architecture kQwen35;
@@ -101,6 +105,8 @@ extern const Architecture kQwen3;
 extern const Architecture kRoberta;
 extern const Architecture kRwkv;
 extern const Architecture kSmolLM3;
+extern const Architecture kT5;
+extern const Architecture kUMT5;
 extern const Architecture kXlmRoberta;
 
 }  // namespace sotto

@@ -22,7 +22,7 @@ struct BartConfig {
   bool tied;    // and the decoder's is the output's
   BartStyle style;
 
-  static Result<BartConfig> Read(const Json& json, const BartStyle& style);
+  static Result<BartConfig> Read(const Json& json, Head head, const BartStyle& style);
 };
 
 Result<BartConfig::Half> ReadHalf(const Json& json, const std::string& half) {
@@ -33,11 +33,14 @@ Result<BartConfig::Half> ReadHalf(const Json& json, const std::string& half) {
   return h;
 }
 
-Result<BartConfig> BartConfig::Read(const Json& json, const BartStyle& style) {
+Result<BartConfig> BartConfig::Read(const Json& json, Head head, const BartStyle& style) {
   BartConfig c;
   c.style = style;
-  SOTTO_RETURN_IF_ERROR(RequireConfig(json, "is_encoder_decoder", Json::Bool(true)));
-  SOTTO_RETURN_IF_ERROR(RequireConfig(json, "is_decoder", Json::Bool(false)));
+  const bool encodes = head != Head::kCausalLM;
+  if (encodes) {  // the decoder by itself is what it is, whatever its config says
+    SOTTO_RETURN_IF_ERROR(RequireConfig(json, "is_encoder_decoder", Json::Bool(true)));
+    SOTTO_RETURN_IF_ERROR(RequireConfig(json, "is_decoder", Json::Bool(false)));
+  }
   SOTTO_ASSIGN_OR_RETURN(c.vocab, json.IntOr("vocab_size", 50265, 1, kMaxVocab));
   SOTTO_ASSIGN_OR_RETURN(c.decoder_vocab, json.IntOr("decoder_vocab_size", c.vocab, 1, kMaxVocab));
   SOTTO_ASSIGN_OR_RETURN(c.width, json.IntOr("d_model", 1024, 4, kMaxWidth));
@@ -56,7 +59,7 @@ Result<BartConfig> BartConfig::Read(const Json& json, const BartStyle& style) {
   c.scale = scales ? std::sqrt(static_cast<float>(c.width)) : 1.0f;
   SOTTO_ASSIGN_OR_RETURN(c.tied, json.BoolOr("tie_word_embeddings", true));
   SOTTO_ASSIGN_OR_RETURN(c.shared, json.BoolOr("share_encoder_decoder_embeddings", true));
-  c.shared = c.shared && c.tied;
+  c.shared = c.shared && c.tied && encodes;
   if (c.shared) c.decoder_vocab = c.vocab;
   const auto id = [&](const char* key, int64_t otherwise) -> Result<int32_t> {
     SOTTO_ASSIGN_OR_RETURN(const int64_t value, json.IntOr(key, otherwise, 0, kMaxVocab));
@@ -78,6 +81,8 @@ Tensor Residual(Context& ctx, const Tensor& x, const nn::LayerNorm& norm, bool p
   return pre_norm ? y : norm(ctx, y);
 }
 
+enum class HalfKind : uint8_t { kEncoder, kDecoder, kDecoderAlone };
+
 struct BartLayer {
   nn::MultiHeadAttention self_attn, encoder_attn;
   nn::LayerNorm self_attn_norm, encoder_attn_norm, final_norm;
@@ -86,12 +91,12 @@ struct BartLayer {
   bool pre_norm;
 
   void Declare(ParameterList& list, const std::string& at, const BartConfig& c,
-               const BartConfig::Half& half, bool decodes) {
+               const BartConfig::Half& half, HalfKind kind) {
     self_attn.Declare(list, at + "self_attn", c.width, half.heads);
     self_attn.spec.dropout = c.attention_dropout;
+    self_attn.spec.causal = kind != HalfKind::kEncoder;
     self_attn_norm.Declare(list, at + "self_attn_layer_norm", c.width);
-    if (decodes) {
-      self_attn.spec.causal = true;
+    if (kind == HalfKind::kDecoder) {
       encoder_attn.Declare(list, at + "encoder_attn", c.width, half.heads);
       encoder_attn.spec.dropout = c.attention_dropout;
       encoder_attn_norm.Declare(list, at + "encoder_attn_layer_norm", c.width);
@@ -103,7 +108,7 @@ struct BartLayer {
     pre_norm = c.style.pre_norm;
   }
 
-  // Without `source`: the encoder's.
+  // Without `source`: nothing of an encoder is looked at.
   Tensor operator()(Context& ctx, Tensor x, const Sequence& s, const nn::Source* source,
                     KvCache* cache, int index) const {
     x = Residual(ctx, x, self_attn_norm, pre_norm,
@@ -139,7 +144,8 @@ Result<Tensor> SinusoidalTable(int64_t positions, int64_t width) {
 // The encoder or the decoder.
 class BartHalf {
  public:
-  Status Declare(ParameterList& list, const std::string& at, const BartConfig& c, bool decodes) {
+  Status Declare(ParameterList& list, const std::string& at, const BartConfig& c, HalfKind kind) {
+    const bool decodes = kind != HalfKind::kEncoder;
     const BartConfig::Half& half = decodes ? c.decoder : c.encoder;
     const BartStyle& style = c.style;
     if (!c.shared)
@@ -154,7 +160,7 @@ class BartHalf {
     }
     layers_.resize(static_cast<size_t>(half.layers));
     for (int64_t i = 0; i < half.layers; ++i)
-      layers_[i].Declare(list, StrCat(at, "layers.", i, "."), c, half, decodes);
+      layers_[i].Declare(list, StrCat(at, "layers.", i, "."), c, half, kind);
     if (style.embedding_norm) embedding_norm_.Declare(list, at + "layernorm_embedding", c.width);
     if (style.last_norm) last_norm_.Declare(list, at + "layer_norm", c.width);
     style_ = style;
@@ -274,8 +280,8 @@ class Bart final : public EncoderDecoder {
     end_ = c.end;
     const std::string at = head == Head::kNone ? "" : base_prefix_;
     if (c.shared) shared_.Declare(parameters_, at + "shared", c.vocab, c.width);
-    SOTTO_RETURN_IF_ERROR(encoder_.Declare(parameters_, at + "encoder.", c, false));
-    SOTTO_RETURN_IF_ERROR(decoder_.Declare(parameters_, at + "decoder.", c, true));
+    SOTTO_RETURN_IF_ERROR(encoder_.Declare(parameters_, at + "encoder.", c, HalfKind::kEncoder));
+    SOTTO_RETURN_IF_ERROR(decoder_.Declare(parameters_, at + "decoder.", c, HalfKind::kDecoder));
     if (head == Head::kSeq2SeqLM) {
       if (!tied_) parameters_.Matrix("lm_head.weight", lm_head_, c.decoder_vocab, c.width);
       if (style_.logits_bias) {
@@ -313,31 +319,11 @@ class Bart final : public EncoderDecoder {
       out.logits = Linear(ctx, AtRows(ctx, x, input.rows), tied_ ? tied : lm_head_,
                           logits_bias_ ? logits_bias_.Reshaped({vocab_size_}) : Tensor());
     } else if (head_ == Head::kSequenceClassification) {
-      const Tensor h = Dropout(ctx, SelectRows(ctx, x, LastEnds(ctx, input)));
+      const Tensor h = Dropout(ctx, AtLastEnds(ctx, x, input, end_));
       out.logits = out_(ctx, Dropout(ctx, Activate(ctx, dense_(ctx, h), Activation::kTanh)));
     } else if (head_ == Head::kQuestionAnswering) {
       out.logits = out_(ctx, x);
     }
-  }
-
-  // The rows of the last end of each source, whose states in the decoder stand for the whole.
-  Tensor LastEnds(Context& ctx, const ModelInput& input) const {
-    const Tensor& ids = input.ids;
-    if (!ids || ids.shape() != input.decoder_ids.shape())
-      return ctx.Fail(InvalidArgument("to classify a sequence the decoder must be fed all of it"));
-    Tensor rows = ctx.New({ids.dim(0)}, DType::kI32);
-    if (!rows) return rows;
-    for (int64_t b = 0; b < ids.dim(0); ++b) {
-      const int64_t begin = b * ids.dim(1);
-      int64_t at = begin + ids.dim(1) - 1;
-      while (at >= begin && ids.i32()[at] != end_) --at;
-      if (at < begin) {
-        return ctx.Fail(
-            InvalidArgument(StrCat("sequence ", b, " has no end (the id ", end_, ") to classify")));
-      }
-      rows.i32()[b] = static_cast<int32_t>(at);
-    }
-    return rows;
   }
 
   // A model that does not generate decodes its own source.
@@ -363,6 +349,50 @@ class Bart final : public EncoderDecoder {
   int32_t pad_ = 0, start_ = 0, end_ = 0;
 };
 
+// The decoder without the encoder (ForCausalLM): its checkpoints hold what looks at one all the
+// same.
+class BartDecoder final : public Model {
+ public:
+  static Result<std::unique_ptr<Model>> Create(const BartConfig& c) {
+    std::unique_ptr<BartDecoder> model(new BartDecoder);
+    SOTTO_RETURN_IF_ERROR(model->Declare(c));
+    return std::unique_ptr<Model>(std::move(model));
+  }
+
+  ModelOutput Forward(Context& ctx, const ModelInput& input, KvCache* cache) const override {
+    ModelOutput out;
+    const Sequence s = ReadSequence(ctx, input, cache, max_positions_, /*counted_positions=*/false);
+    const Tensor& table = decoder_.embed_tokens().weight;
+    out.last_hidden_state =
+        decoder_(ctx, input.ids, decoder_.embed_tokens(), s, /*source=*/nullptr, cache);
+    if (cache != nullptr && ctx.ok()) cache->Advance(s.tokens);
+    out.logits = Linear(ctx, AtRows(ctx, out.last_hidden_state, input.rows),
+                        lm_head_ ? lm_head_ : table, {});
+    return out;
+  }
+
+  bool Ignores(std::string_view name) const override {
+    return name == "lm_head.weight" || name.find(".encoder_attn") != name.npos ||
+           name.ends_with("embed_positions.weights");
+  }
+
+ private:
+  BartDecoder() = default;
+
+  Status Declare(const BartConfig& c) {
+    head_ = Head::kCausalLM;
+    base_prefix_ = "model.";
+    vocab_size_ = c.decoder_vocab;
+    hidden_size_ = c.width;
+    max_positions_ = c.style.positions == BartStyle::Positions::kCounted ? 0 : c.positions;
+    if (!c.tied) parameters_.Matrix("lm_head.weight", lm_head_, c.decoder_vocab, c.width);
+    return decoder_.Declare(parameters_, base_prefix_ + "decoder.", c, HalfKind::kDecoderAlone);
+  }
+
+  BartHalf decoder_;
+  Tensor lm_head_;
+};
+
 constexpr BartStyle kBartStyle{.position_offset = 2, .embedding_norm = true};
 constexpr BartStyle kMBartStyle{.position_offset = 2,
                                 .pre_norm = true,
@@ -373,14 +403,12 @@ constexpr BartStyle kMBartStyle{.position_offset = 2,
 }  // namespace
 
 Result<std::unique_ptr<Model>> CreateBart(const Json& json, Head head, const BartStyle& style) {
-  if (head != Head::kNone && head != Head::kSeq2SeqLM && head != Head::kSequenceClassification &&
-      head != Head::kQuestionAnswering) {
-    return Unsupported(
-        "this encoder-decoder is implemented bare, for generation, sequence classification and "
-        "question answering");
+  if (head != Head::kNone && head != Head::kSeq2SeqLM && head != Head::kCausalLM &&
+      head != Head::kSequenceClassification && head != Head::kQuestionAnswering) {
+    return Unsupported(StrCat("the head of ", json["architectures"].Dump(), " is not implemented"));
   }
-  SOTTO_ASSIGN_OR_RETURN(const BartConfig config, BartConfig::Read(json, style));
-  return Bart::Create(config, head, json);
+  SOTTO_ASSIGN_OR_RETURN(const BartConfig config, BartConfig::Read(json, head, style));
+  return head == Head::kCausalLM ? BartDecoder::Create(config) : Bart::Create(config, head, json);
 }
 
 const Architecture kBart{

@@ -259,9 +259,9 @@ Status CheckEncoderFrame(const Json& json, const EncoderConfig& config, const En
     return InvalidFile("config.json: 'max_position_embeddings' leaves no position after padding's");
   const bool detects = !frame.heads.detector.dense.empty();
   const bool pairs = !frame.heads.next_sentence.empty();
-  const bool has = (head != Head::kCausalLM && head != Head::kSeq2SeqLM) &&
-                   (head != Head::kPreTraining || detects || pairs) &&
-                   (head != Head::kNextSentence || pairs);
+  const bool has =
+      (head != Head::kCausalLM && head != Head::kSeq2SeqLM && head != Head::kEncoder) &&
+      (head != Head::kPreTraining || detects || pairs) && (head != Head::kNextSentence || pairs);
   if (has) return OkStatus();
   return Unsupported(StrCat("the head of ", json["architectures"].Dump(), " is not implemented"));
 }

@@ -94,6 +94,26 @@ Sequence EncoderDecoder::DecoderSequence(Context& ctx, const ModelInput& input,
                       cache, max_positions_, /*counted_positions=*/false);
 }
 
+Tensor AtLastEnds(Context& ctx, const Tensor& x, const ModelInput& input, int32_t end) {
+  if (!ctx.ok()) return {};
+  const Tensor& ids = input.ids;
+  if (!ids || ids.shape() != input.decoder_ids.shape())
+    return ctx.Fail(InvalidArgument("to classify a sequence the decoder must be fed all of it"));
+  Tensor rows = ctx.New({ids.dim(0)}, DType::kI32);
+  if (!rows) return rows;
+  for (int64_t b = 0; b < ids.dim(0); ++b) {
+    const int64_t begin = b * ids.dim(1);
+    int64_t at = begin + ids.dim(1) - 1;
+    while (at >= begin && ids.i32()[at] != end) --at;
+    if (at < begin) {
+      return ctx.Fail(
+          InvalidArgument(StrCat("sequence ", b, " has no end (the id ", end, ") to classify")));
+    }
+    rows.i32()[b] = static_cast<int32_t>(at);
+  }
+  return SelectRows(ctx, x, rows);
+}
+
 Tensor ShiftedRight(Context& ctx, const Tensor& ids, int32_t first, int32_t pad) {
   if (!ctx.ok()) return {};
   if (ids.rank() != 2 || ids.dtype() != DType::kI32)

@@ -48,6 +48,10 @@ class EncoderDecoder : public Model {
   std::optional<PointerGenerator> pointer_;
 };
 
+// x [batch, tokens, width] of a decoder that was fed its source -> [batch, width]: where each
+// source has its last `end`, whose state stands for the whole.
+Tensor AtLastEnds(Context& ctx, const Tensor& x, const ModelInput& input, int32_t end);
+
 // ids [batch, tokens], one to the right, behind `first`: what a decoder is fed to predict the ids.
 // kIgnoreTarget becomes `pad`.
 Tensor ShiftedRight(Context& ctx, const Tensor& ids, int32_t first, int32_t pad);

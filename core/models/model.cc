@@ -31,14 +31,18 @@ const Architecture* const kRegistry[] = {
     &kGranite,
     &kLfm2,
     &kLlama,
+    &kM2M100,
     &kMamba,
+    &kMarian,
     &kMBart,
     &kMistral,
     &kModernBert,
     &kModernBertDecoder,
     &kMPNet,
+    &kMT5,
     &kNomicBert,
     &kOlmo2,
+    &kPegasus,
     &kPhi3,
     &kQwen2,
     &kQwen3,
@@ -47,6 +51,8 @@ const Architecture* const kRegistry[] = {
     &kRoberta,
     &kRwkv,
     &kSmolLM3,
+    &kT5,
+    &kUMT5,
     &kXlmRoberta,
 };
 // clang-format on
@@ -64,6 +70,7 @@ constexpr std::pair<std::string_view, Head> kHeads[] = {
     {"ForConditionalGeneration", Head::kSeq2SeqLM},
     {"MTModel", Head::kSeq2SeqLM},
     {kPointerGeneration, Head::kSeq2SeqLM},
+    {"EncoderModel", Head::kEncoder},
     {"Model", Head::kNone},
     {"TextModel", Head::kNone},
     {"TextForSequenceClassification", Head::kSequenceClassification},
@@ -98,9 +105,10 @@ Status CheckCommonSettings(const Json& config) {
 
 Result<std::string> ClassName(std::string_view model_type, Head head) {
   SOTTO_ASSIGN_OR_RETURN(const Architecture* architecture, FindArchitecture(model_type));
-  const bool writes = head == Head::kCausalLM || head == Head::kSeq2SeqLM;
-  if (writes && !architecture->writer_suffix.empty())
-    return StrCat(architecture->class_prefix, architecture->writer_suffix);
+  const std::string_view own = architecture->writer_suffix;
+  for (const auto& [suffix, named] : kHeads) {
+    if (named == head && suffix == own) return StrCat(architecture->class_prefix, suffix);
+  }
   for (const auto& [suffix, named] : kHeads) {
     if (named == head) return StrCat(architecture->class_prefix, suffix);
   }
@@ -156,7 +164,6 @@ Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format) {
   NamedTensors out;
   for (const Parameter& p : model.parameters().all()) {
     Tensor tensor = *p.tensor;
-    if (!tensor) continue;  // an optional one
     if (IsPacked(tensor.dtype()))
       return Unsupported("a packed model cannot be saved again; load it as f32");
     tensor.set_grad_slot(nullptr);

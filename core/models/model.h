@@ -21,6 +21,7 @@ namespace sotto {
 // What a model computes from its hidden states: the suffix of Hugging Face's class name.
 enum class Head : uint8_t {
   kNone,                    // BertModel: last_hidden_state (and pooler_output)
+  kEncoder,                 // EncoderModel: the same of an encoder-decoder's encoder alone
   kCausalLM,                // ForCausalLM, LMHeadModel: logits [batch, tokens, vocabulary]
   kMaskedLM,                // ForMaskedLM: the same
   kPreTraining,             // ForPreTraining: masked LM and next sentence; of ELECTRA whether each
@@ -99,6 +100,10 @@ class Model {
   const std::string& base_prefix() const { return base_prefix_; }
   // What older checkpoints have in its place; empty: the same.
   const std::string& older_prefix() const { return older_prefix_; }
+  // Whether a parameter is of the bare model, not of what the head adds.
+  virtual bool IsInBackbone(std::string_view name) const {
+    return head_ == Head::kNone || name.starts_with(base_prefix_);
+  }
   // Tensors that checkpoints carry and the forward pass does not need ("*.attn.bias",
   // "position_ids").
   virtual bool Ignores(std::string_view /*tensor_name*/) const { return false; }

@@ -79,10 +79,6 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
   return sink.Finish();
 }
 
-bool BelongsToBackbone(const Model& model, const std::string& name) {
-  return model.head() == Head::kNone || name.starts_with(model.base_prefix());
-}
-
 Status NoTensor(const Parameter& p) {
   return InvalidFile(StrCat("the checkpoint has no tensor '", p.name, "' ", p.shape.ToString()));
 }
@@ -100,8 +96,7 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
         StoredName(model, p, [&](const std::string& name) { return source.Has(name); });
     if (stored.empty()) {
       if (p.kind == Parameter::Kind::kConstant) continue;
-      if (options.fresh_head && (!BelongsToBackbone(model, p.name) || model.Ignores(p.name)))
-        continue;
+      if (options.fresh_head && (!model.IsInBackbone(p.name) || model.Ignores(p.name))) continue;
       if (p.optional) continue;
       return NoTensor(p);
     }
@@ -109,6 +104,7 @@ Status LoadWeights(Model& model, TensorSource& source, const LoadOptions& option
     if (!tensor.ok()) return tensor.status().In(stored);
     *p.tensor = *std::move(tensor);
   }
+  model.parameters().ForgetLacking();
   if (options.fresh_head) {
     for (const Parameter& p : model.parameters().all()) {
       if (*p.tensor) continue;
@@ -131,7 +127,7 @@ std::vector<Status> CheckWeights(const Model& model, const TensorSource& source)
     const std::string stored =
         StoredName(model, p, [&](const std::string& name) { return source.Has(name); });
     if (stored.empty()) {
-      if (!p.optional) wrong.push_back(NoTensor(p));
+      if (!p.optional && p.kind != Parameter::Kind::kConstant) wrong.push_back(NoTensor(p));
       continue;
     }
     const Result<ParameterSink> sink = ParameterSink::Create(p, *source.Find(stored), {});
@@ -262,12 +258,13 @@ Status WeightStream::End() {
   return OkStatus();
 }
 
-Status WeightStream::Finish() const {
+Status WeightStream::Finish() {
   const std::vector<Parameter>& all = model_->parameters().all();
   for (size_t p = 0; p < all.size(); ++p) {
     if (all[p].kind == Parameter::Kind::kConstant || all[p].optional) continue;
     if (filled_.empty() || !filled_[p]) return NoTensor(all[p]);
   }
+  model_->parameters().ForgetLacking();
   return OkStatus();
 }
 

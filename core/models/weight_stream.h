@@ -28,7 +28,7 @@ class WeightStream {
   Status Append(std::string_view bytes);
   Status End();
   // After the last file: a parameter that none of them had is an error that names it.
-  Status Finish() const;
+  Status Finish();
 
  private:
   static constexpr size_t kNone = static_cast<size_t>(-1);

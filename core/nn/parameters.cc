@@ -54,6 +54,10 @@ void ParameterList::MayLack(size_t count) {
   for (size_t i = all_.size() - count; i < all_.size(); ++i) all_[i].optional = true;
 }
 
+void ParameterList::ForgetLacking() {
+  std::erase_if(all_, [](const Parameter& p) { return p.optional && !*p.tensor; });
+}
+
 const Parameter* ParameterList::Find(std::string_view name) const {
   const auto found =
       std::find_if(all_.begin(), all_.end(), [&](const Parameter& p) { return p.name == name; });

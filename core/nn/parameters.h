@@ -61,6 +61,8 @@ class ParameterList {
 
   // Of the `count` parameters that were declared last.
   void MayLack(size_t count);
+  // Forgets those that may lack and do: the checkpoint is read.
+  void ForgetLacking();
   // Of the parameter that was declared last.
   void MayBeCalled(std::string other_name) { all_.back().other_name = std::move(other_name); }
 

@@ -17,6 +17,8 @@ std::string_view HeadName(Head head) {
   switch (head) {
     case Head::kNone:
       return "none";
+    case Head::kEncoder:
+      return "none, the encoder alone";
     case Head::kCausalLM:
       return "causal language model";
     case Head::kMaskedLM:
@@ -133,7 +135,11 @@ class Inspection {
     std::vector<Json> labels;
     for (const std::string& label : model.id2label()) labels.push_back(Json::String(label));
     Add("labels", HasLabels(model.head()) ? Json::Array(std::move(labels)) : Json());
-    Add("parameters", Json::Int(model.parameters().elements()));
+    int64_t parameters = 0;
+    for (const Parameter& p : model.parameters().all()) {
+      if (!p.optional || files_.tensors.Has(p.name)) parameters += p.shape.elements();
+    }
+    Add("parameters", Json::Int(parameters));
   }
 
   void AddTokenizer() {

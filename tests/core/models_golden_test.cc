@@ -492,7 +492,59 @@ TEST(Models, NamesTheClassOfAnArchitectureWithAHead) {
   EXPECT_EQ(name("llama", Head::kCausalLM), "LlamaForCausalLM");
   EXPECT_EQ(name("bart", Head::kSeq2SeqLM), "BartForConditionalGeneration");
   EXPECT_EQ(name("bart", Head::kNone), "BartModel");
+  EXPECT_EQ(name("marian", Head::kSeq2SeqLM), "MarianMTModel");
+  EXPECT_EQ(name("marian", Head::kCausalLM), "MarianForCausalLM");
+  EXPECT_EQ(name("mt5", Head::kEncoder), "MT5EncoderModel");
   EXPECT_NE(ClassName("jamba", Head::kNone).status().message().find("jamba"), std::string::npos);
+}
+
+TEST(Models, T5SettingsThatAreNotImplementedAreErrorsThatNameThem) {
+  const auto message = [](const std::string& members) {
+    const Result<std::unique_ptr<Model>> model =
+        CreateModel(*Json::Parse(R"({"model_type": "t5", "d_model": 8)" + members + "}"));
+    return model.ok() ? "" : std::string(model.status().message());
+  };
+  EXPECT_EQ(message(R"(, "num_layers": 1, "vocab_size": 9, "feed_forward_proj": "gated-silu")"),
+            "");
+  const std::pair<const char*, const char*> kRefused[] = {
+      {R"(, "feed_forward_proj": "gated-snake")", "snake"},
+      {R"(, "relative_attention_num_buckets": 3)", "relative_attention_num_buckets"},
+      {R"(, "relative_attention_max_distance": 16)", "relative_attention_max_distance"},
+      {R"(, "num_decoder_layers": -1)", "num_decoder_layers"},
+      {R"(, "dropout_rate": 1)", "dropout_rate"},
+      {R"(, "is_encoder_decoder": false, "architectures": ["T5Model"])", "is_encoder_decoder"},
+      {R"(, "architectures": ["T5ForCausalLM"])", "T5ForCausalLM"},
+      {R"(, "architectures": ["T5ForImages"])", "T5ForImages"}};
+  for (const auto& [members, named] : kRefused)
+    EXPECT_NE(message(members).find(named), std::string::npos) << members << message(members);
+}
+
+TEST(Models, AnOutputThatACheckpointMayLackIsItsEmbeddingsAndNoParameter) {
+  const std::unique_ptr<Model> tied = Open("mt5-tied"), own = Open("mt5");
+  EXPECT_EQ(tied->parameters().Find("lm_head.weight"), nullptr);
+  EXPECT_NE(own->parameters().Find("lm_head.weight"), nullptr);
+  const std::unique_ptr<Model> again = *CreateModel(tied->config());
+  TensorSource source;
+  const NamedTensors saved = *ExportWeights(*tied, SaveFormat::kF32);
+  for (const auto& [name, tensor] : saved) ASSERT_TRUE(source.Add(name, tensor).ok());
+  EXPECT_TRUE(LoadWeights(*again, source).ok());
+}
+
+TEST(Models, AT5GetsAHeadOfAnotherKindToFineTune) {
+  const std::string name = "t5";
+  for (const char* type : {"T5ForQuestionAnswering", "T5ForSequenceClassification",
+                           "T5ForTokenClassification", "T5EncoderModel"}) {
+    Result<ModelFiles> files = OpenModelFolder(Folder(name));
+    std::vector<Json::Member> members;
+    for (const auto& [key, value] : Json::Parse(files->config)->members()) {
+      if (key != "architectures") members.emplace_back(key, value);
+    }
+    members.emplace_back("architectures", Json::Array({Json::String(type)}));
+    const std::unique_ptr<Model> model = *CreateModel(Json::Object(std::move(members)));
+    const Status loaded = LoadWeights(*model, files->tensors, {.fresh_head = true});
+    ASSERT_TRUE(loaded.ok()) << type << loaded.message();
+    for (const Parameter& p : model->parameters().all()) EXPECT_TRUE(*p.tensor) << p.name;
+  }
 }
 
 // What a recipe names by its type alone, CreateModel understands.
@@ -514,6 +566,7 @@ TEST(Models, AnUnknownArchitectureOrHeadIsAnErrorThatNamesIt) {
   EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertForImages"]})")
                 .find("BertForImages"),
             std::string::npos);
+  EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["BertEncoderModel"]})").size(), 0u);
   EXPECT_NE(message(R"({"model_type": "bert", "architectures": ["GPT2LMHeadModel"]})")
                 .find("GPT2LMHeadModel"),
             std::string::npos);

@@ -22,6 +22,7 @@ class Case:
   decoder_lengths: tuple = (5, 7, 3)  # of what an encoder-decoder's decoder is fed beside them
   decoder_single: int = 11
   unknown_words: int = 0  # that sources hold, as ids after the vocabulary's, for a model that copies
+  positions: bool = True  # a decoder takes position ids
   own_source: bool = False  # an encoder-decoder whose decoder is fed its own source
   save: Optional[Callable] = None  # (model, folder): instead of save_pretrained
   adjust: Optional[Callable[[Path, dict], None]] = None  # (folder, config): makes an older checkpoint of what was saved

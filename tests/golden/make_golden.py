@@ -268,7 +268,9 @@ def run_checked(model, inputs, **options):
     # A copy: some rotary positions remember how long the longest sequence was.
     got = run(copy.deepcopy(model), inputs, options)
     wide = {}
-    if "attention_mask" not in inputs or not getattr(model.config, "attn_logit_softcapping", None):
+    causal = inputs.get("decoder_attention_mask")
+    blind = causal is not None and (causal[:, 0] == 0).any() and not model._supports_sdpa  # see widened
+    if not blind and ("attention_mask" not in inputs or not getattr(model.config, "attn_logit_softcapping", None)):
       wide = run(widened(model), inputs, options)
   for key, value in got.items():
     if key not in wide:  # attentions
@@ -356,6 +358,7 @@ def make_decoded(model, golden, sides, steps=16):
   """What greedy search gives from padded sources and from a single one, or None where a choice is too close."""
   found = {}
   start = model.config.decoder_start_token_id
+  model.generation_config.eos_token_id = None  # all go on to the last step
   settings = transformers.GenerationConfig(max_new_tokens=steps, do_sample=False, pad_token_id=model.config.pad_token_id,
                                            decoder_start_token_id=start if start is not None else 0)
   for key in (*sides, "single"):
@@ -378,7 +381,7 @@ def make_model_outputs(name, model, seed):
   for side in case.sides:
     ids, mask = padded(case.lengths, side, g)
     inputs = dict(input_ids=ids, attention_mask=mask)
-    if decoder:
+    if decoder and case.positions:
       inputs["position_ids"] = counted_positions(mask)
     if case.token_types:
       inputs["token_type_ids"] = torch.randint(0, case.token_types, ids.shape, generator=g) * mask
@@ -433,7 +436,7 @@ def make_model(name):
   store_model(case, model, folder)
   loaded = load_model(name)
   for (key, a), b in zip(model.named_parameters(), loaded.parameters()):
-    assert torch.equal(a, b), (name, key)
+    assert torch.equal(a, b) or not a.requires_grad, (name, key)
   save_file(make_model_outputs(name, loaded, seed + 1), folder / "golden.safetensors")
   if case.gradients:
     make_gradients(name, seed + 2)
