@@ -33,8 +33,8 @@ enum class Change : uint8_t {
   kValueColumns,  // the same of the columns
 };
 
-// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept unless the name ends
-// with "_bias".
+// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept, but for ".bias" behind
+// a name that ends with "_bias".
 struct NameRule {
   std::string_view stored, name;
   Change change = Change::kNone, also = Change::kNone;
@@ -547,7 +547,10 @@ Result<bool> T5(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
   SOTTO_RETURN_IF_ERROR(
       s.PutInt("relative_attention_num_buckets", "attention.relative_buckets_count", 1, 1 << 16));
   SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_epsilon", "attention.layer_norm_rms_epsilon"));
-  SOTTO_RETURN_IF_ERROR(s.PutInt("decoder_start_token_id", "decoder_start_token_id", 0, kMaxVocab));
+  if (s.Has("decoder_start_token_id")) {
+    SOTTO_RETURN_IF_ERROR(
+        s.PutInt("decoder_start_token_id", "decoder_start_token_id", 0, kMaxVocab));
+  }
   s.Put("feed_forward_proj", Json::String(s.has_gate ? "gated-gelu" : "relu"));
   s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
   s.Put("is_encoder_decoder", Json::Bool(true));
@@ -768,9 +771,14 @@ const GgufArchitecture kArchitectures[] = {
     {"nomic-bert", "nomic_bert", "NomicBertModel", NomicBert, kNomicBertNames, {}},
     {"modern-bert", "modernbert", "ModernBertModel", ModernBert, kModernBertNames, {}},
     {"t5", "t5", "T5ForConditionalGeneration", T5, kT5Names, {}},
+    {"t5encoder", "t5", "T5EncoderModel", T5, kT5Names, {}},
 };
 constexpr GgufArchitecture kDistilBert = {"bert",     "distilbert",     "DistilBertModel",
                                           DistilBert, kDistilBertNames, {}};
+// Whose layers have a table of distances each.
+constexpr GgufArchitecture kUmt5 = {"t5", "umt5", "UMT5ForConditionalGeneration", T5, kT5Names, {}};
+constexpr GgufArchitecture kUmt5Encoder = {"t5encoder", "umt5",   "UMT5EncoderModel",
+                                           T5,          kT5Names, {}};
 
 // "blk.12.attn_q.weight" as its parts: "blk.#.attn_q", "12", ".weight".
 struct StoredName {
@@ -920,7 +928,8 @@ Status Rename(const GgufArchitecture& architecture, const Settings& s,
     if (s.has_gate && name.ends_with("DenseReluDense.wi")) name += "_1";
     SOTTO_RETURN_IF_ERROR(Undo(s, rule->change, tensor));
     SOTTO_RETURN_IF_ERROR(Undo(s, rule->also, tensor));
-    tensor.name = name.ends_with("_bias") ? name : name.append(parts.suffix);
+    const bool says_bias = parts.suffix == ".bias" && name.ends_with("_bias");
+    tensor.name = says_bias ? name : name.append(parts.suffix);
   }
   return OkStatus();
 }
@@ -1024,6 +1033,7 @@ Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>&
   }
   Settings s(metadata, name);
   int64_t vocab = 0, token_types = 0;
+  bool has_later_distances = false;
   for (const TensorInfo& tensor : tensors) {
     const std::string stem = PartsOf(tensor.name).stem;
     const bool bias = tensor.name.ends_with(".bias");
@@ -1031,6 +1041,7 @@ Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>&
     if (stem == "token_types" && tensor.shape.rank() == 2) token_types = tensor.shape[0];
     if (stem == "blk.#.ffn_up" && !bias && tensor.shape.rank() == 2)
       s.feed_forward = tensor.shape[0];
+    if (tensor.name == "enc.blk.1.attn_rel_b.weight") has_later_distances = true;
     if (stem == "output") s.has_output = true;
     if (stem == "blk.#.attn_output" && bias) s.has_attention_bias = true;
     if (stem == "blk.#.ffn_up" && bias) s.has_mlp_bias = true;
@@ -1038,6 +1049,8 @@ Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>&
   }
   if (vocab == 0) return InvalidFile("there is no tensor 'token_embd.weight' [vocabulary, width]");
   if (name == "bert" && token_types == 0) architecture = &kDistilBert;
+  if (has_later_distances && architecture->model_type == "t5")
+    architecture = name == "t5" ? &kUmt5 : &kUmt5Encoder;
   s.Put("model_type", Json::String(std::string(architecture->model_type)));
   s.Put("architectures", Json::Array({Json::String(std::string(architecture->class_name))}));
   s.Put("vocab_size", Json::Int(vocab));

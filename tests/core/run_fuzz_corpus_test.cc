@@ -8,17 +8,41 @@
 namespace sotto {
 namespace {
 
-TEST(FuzzCorpus, GgufHoldsItsPromises) { EXPECT_GE(ReplayCorpus("gguf", FuzzGguf), 37); }
+TEST(FuzzCorpus, GgufHoldsItsPromises) { EXPECT_GE(ReplayCorpus("gguf", FuzzGguf), 41); }
 
 // A seed that is no model would fuzz nothing but the refusal.
 TEST(FuzzCorpus, GgufSeedsAreModels) {
-  for (const char* name : {"llama3",         "qwen2",           "qwen3",           "qwen35",
-                           "gemma2",         "gemma3",          "gemma-embedding", "phi3",
-                           "olmo2",          "granite",         "smollm3",         "lfm2",
-                           "gpt2",           "gpt-neox",        "mamba",           "bert",
-                           "distilbert",     "nomic-bert",      "modernbert",      "quantized-32",
-                           "quantized-256",  "tokenizer-llama", "tokenizer-gpt2",  "tokenizer-pre",
-                           "tokenizer-bert", "tokenizer-t5",    "tokenizer-rwkv"}) {
+  for (const char* name : {"llama3",
+                           "qwen2",
+                           "qwen3",
+                           "qwen35",
+                           "gemma2",
+                           "gemma3",
+                           "gemma-embedding",
+                           "phi3",
+                           "olmo2",
+                           "granite",
+                           "smollm3",
+                           "lfm2",
+                           "gpt2",
+                           "gpt-neox",
+                           "mamba",
+                           "bert",
+                           "distilbert",
+                           "nomic-bert",
+                           "modernbert",
+                           "quantized-32",
+                           "quantized-256",
+                           "tokenizer-llama",
+                           "tokenizer-gpt2",
+                           "tokenizer-pre",
+                           "tokenizer-bert",
+                           "tokenizer-t5",
+                           "tokenizer-rwkv",
+                           "t5",
+                           "t5-gated",
+                           "t5-encoder",
+                           "umt5"}) {
     SCOPED_TRACE(name);
     const auto seed = ReadFile(StrCat(SOTTO_SOURCE_DIR "/tests/fuzz/corpus/gguf/", name));
     ASSERT_TRUE(seed.ok()) << seed.status().message();

@@ -57,9 +57,11 @@ def models():
   from models_encoders import DISTILBERT, ROBERTA
   from models_modern import MODERN, NOMIC
   from models_recurrent import LFM2, MAMBA, QWEN
+  from models_seq2seq import T5
   small = dict(SMALL, hidden_size=16, intermediate_size=19)
   gemma = dict(small, num_attention_heads=2, num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8, num_hidden_layers=6, sliding_window=5, rope_parameters=LOCAL_GLOBAL)
   deltas = dict(QWEN, full_attention_interval=2)
+  t5 = dict(T5, num_decoder_layers=1, relative_attention_num_buckets=32, relative_attention_max_distance=128)
   return {
     "llama": case(small, "LlamaForCausalLM", head_dim=10, rope_parameters=PLAIN, tie_word_embeddings=False),
     "llama3": case(golden.LLAMA3, "LlamaForCausalLM", hidden_size=18, intermediate_size=21, num_hidden_layers=1),
@@ -94,6 +96,10 @@ def models():
     "modernbert": case(MODERN, "ModernBertModel", hidden_size=12, intermediate_size=10, num_hidden_layers=4, global_attn_every_n_layers=3,
                        rope_parameters=dict(full_attention=dict(rope_type="default", rope_theta=160000.0),
                                             sliding_attention=dict(rope_type="default", rope_theta=10000.0))),
+    "t5": case(t5, "T5ForConditionalGeneration", "T5Config"),
+    "t5-gated": case(t5, "T5ForConditionalGeneration", "T5Config", feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+    "t5-encoder": case(t5, "T5EncoderModel", "T5Config"),
+    "umt5": case(t5, "UMT5ForConditionalGeneration", "UMT5Config", feed_forward_proj="gated-gelu"),
   }
 
 
@@ -155,7 +161,10 @@ def make_model(convert, name, cls, config, settings, outputs):
   torch.manual_seed(seed)
   config = getattr(transformers, config)(**settings)
   config._attn_implementation = "eager"
-  model = golden.randomize(getattr(transformers, cls)(config).eval(), seed)
+  model = getattr(transformers, cls)(config).eval()
+  if "shared.weight" in model.state_dict() and settings.get("tie_word_embeddings") is False:
+    model.lm_head = torch.nn.Linear(config.d_model, config.vocab_size, bias=False)  # which a fresh one ties all the same
+  golden.randomize(model, seed)
   with tempfile.TemporaryDirectory() as folder:
     folder = Path(folder) / name
     model.save_pretrained(folder)
@@ -165,13 +174,17 @@ def make_model(convert, name, cls, config, settings, outputs):
     vocab = {"model": {"type": "WordPiece", "vocab": {f"t{i}": i for i in range(stored["vocab_size"])}}, "added_tokens": []}
     (folder / "tokenizer.json").write_text(json.dumps(vocab))
     convert(folder, OUT / f"{name}.gguf")
-  ids = torch.randint(2, settings["vocab_size"], (1, 12), generator=golden.generator(seed))
+  g = golden.generator(seed)
+  inputs = {"input_ids": torch.randint(2, settings["vocab_size"], (1, 12), generator=g)}
+  if config.is_encoder_decoder:
+    inputs["decoder_input_ids"] = torch.randint(2, settings["vocab_size"], (1, 7), generator=g)
   with torch.no_grad():
-    out = model(input_ids=ids)
-    wide = golden.widened(model)(input_ids=ids)
+    out = model(**inputs)
+    wide = golden.widened(model)(**inputs)
   key = "logits" if "logits" in out else "last_hidden_state"
   assert ((out[key] - wide[key]).abs() <= 2e-5 * (1 + wide[key].abs())).all(), name
-  outputs[name + ".input_ids"] = ids.to(torch.int32).numpy()
+  for input_name, ids in inputs.items():
+    outputs[f"{name}.{input_name}"] = ids.to(torch.int32).numpy()
   outputs[name + "." + key] = out[key].float().numpy()
 
 
