@@ -158,6 +158,10 @@ export interface GenerateOptions extends CallOptions {
   remove_invalid_values?: boolean;
   /** Of an encoder-decoder: whether a text that is too long for its encoder is cut, or an error (default). */
   truncation?: boolean;
+  /** Of a translator: the language of the text, by the tokenizer's code (`fr`, `fr_XX`, `fra_Latn`). Default: the tokenizer's. */
+  src_lang?: string;
+  /** Of a translator: the language to write; `forced_bos_token_id` by another name. */
+  tgt_lang?: string;
   /** Tokens that end the generation. Default: the model's own. */
   eos_token_id?: number | readonly number[] | null;
   /** The token that the decoder of an encoder-decoder begins with. Default: the model's own. */

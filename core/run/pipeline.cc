@@ -159,10 +159,15 @@ Result<Json> Pipeline::Run(const Json& input, const Json& options) {
   return InvalidArgument("this model was loaded without a task");
 }
 
+int Pipeline::LongestText() const {
+  const int64_t positions = model_->max_positions();
+  return static_cast<int>(positions > 0 ? positions : tokenizer_->model_max_length());
+}
+
 Result<Encoding> Pipeline::EncodeText(const Json& input, bool truncate) const {
   EncodeOptions options;
   options.parse_special = false;
-  if (truncate) options.max_length = static_cast<int>(model_->max_positions());
+  if (truncate) options.max_length = LongestText();
   if (input.is_object() && input["text"].is_string()) {
     if (input["text_pair"].is_string()) {
       return tokenizer_->EncodePair(input["text"].as_string(), input["text_pair"].as_string(),
@@ -381,14 +386,25 @@ Result<Json> Pipeline::ExtractJson(const Json& input, const Json& options) {
 Result<std::unique_ptr<Generation>> Pipeline::Generate(std::string_view text, const Json& options) {
   EncodeOptions encode{.parse_special = false};
   Json rest = options;
+  std::string target;
   if (model_->is_encoder_decoder()) {
     SOTTO_ASSIGN_OR_RETURN(const bool truncate, options.BoolOr("truncation", false));
-    if (truncate) encode.max_length = static_cast<int>(model_->max_positions());
-    rest = Without(options, "truncation");
+    if (truncate) encode.max_length = LongestText();
+    SOTTO_ASSIGN_OR_RETURN(const std::string source, options.StringOr("src_lang", ""));
+    if (!source.empty()) {
+      SOTTO_ASSIGN_OR_RETURN(encode.language, tokenizer_->LanguageId(source));
+    }
+    SOTTO_ASSIGN_OR_RETURN(target, options.StringOr("tgt_lang", ""));
+    for (const char* key : {"truncation", "src_lang", "tgt_lang"}) rest = Without(rest, key);
   }
   SOTTO_ASSIGN_OR_RETURN(
       GenerationOptions read,
       GenerationOptions::Read(rest, generation_config_, model_->config(), kDefaultNewTokens));
+  if (!target.empty()) {
+    if (!rest["forced_bos_token_id"].is_null())
+      return InvalidArgument("'tgt_lang' and 'forced_bos_token_id' say the same; give one of them");
+    SOTTO_ASSIGN_OR_RETURN(read.logits.forced_bos_token_id, tokenizer_->LanguageId(target));
+  }
   SOTTO_ASSIGN_OR_RETURN(Encoding encoding, tokenizer_->Encode(text, encode));
   std::vector<std::string> copied;
   if (model_->copied_unknown() >= 0) {

@@ -63,7 +63,8 @@ class Pipeline {
   //   text-generation      see GenerationOptions, and return_full_text -> [{generated_text}], with
   //                        output_logprobs also {tokens: [{token, token_str, logprob}]}
   //   text2text-generation the same of an encoder-decoder, with truncation (of the source to the
-  //                        model's positions) in place of return_full_text
+  //                        model's positions) in place of return_full_text, and of translators
+  //                        src_lang and tgt_lang, codes of the tokenizer
   Result<Json> Run(const Json& input, const Json& options);
   // feature-extraction of one text as numbers: [1, tokens, hidden], or [1, hidden] when pooled.
   Result<Features> Extract(std::string_view text, const Json& options);
@@ -96,6 +97,9 @@ class Pipeline {
   Result<Features> EmbedSentence(std::string_view text, const Json& options);
   // The vectors of a text's tokens, [tokens, hidden].
   Result<Tensor> TokenVectors(Context& ctx, const Encoding& encoding) const;
+  // Tokens that a text is cut to: the model's positions, or what its tokenizer says of one that has
+  // no end; 0: none.
+  int LongestText() const;
   Result<Encoding> EncodeText(const Json& input, bool truncate) const;
   Result<Json> Classify(const Json& input, const Json& options);
   Result<Json> FillMask(const Json& input, const Json& options);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "core/text/added_tokens.h"
 #include "core/text/decoder.h"
 #include "core/text/normalizer.h"
@@ -83,6 +84,7 @@ struct Tokenizer::Impl {
   int32_t roles[kRoleCount] = {-1, -1, -1, -1, -1, -1, -1};
   int64_t model_max_length = 0;
   std::string chat_template;
+  int32_t language = -1;  // the code that the templates hold; -1: they hold none
 
   // One scratch waits for the next call; calls at the same time make their own.
   mutable std::mutex mutex;
@@ -127,6 +129,8 @@ struct Tokenizer::Impl {
   Status Pad(const EncodeOptions& options, Encoding& encoding) const;
   void ReadConfig(const Json& config, const Json& special_tokens_map);
   Status ReadAddedEnds(const Json& config);
+  Status ReadLanguage(const Json& config, std::string_view class_name);
+  bool IsLanguage(const AddedToken& token) const;
 };
 
 // Cuts a text into the pieces that the model will see.
@@ -290,8 +294,13 @@ Encoding Tokenizer::Impl::Assemble(const Rows* first, const Rows* second,
     const bool is_text = part.sequence >= 0;
     const Rows* rows = part.sequence == 0 ? first : second;
     if (is_text ? rows == nullptr : !options.add_special_tokens) continue;
+    const size_t begin = out.ids.size();
     append(out.ids, is_text ? rows->ids : part.ids);
     const size_t total = out.ids.size();
+    if (!is_text && options.language >= 0) {
+      std::replace(out.ids.begin() + static_cast<std::ptrdiff_t>(begin), out.ids.end(), language,
+                   options.language);
+    }
     if (is_text) {
       append(out.offsets, rows->offsets);
       append(out.word_ids, rows->words);
@@ -511,6 +520,48 @@ Status Tokenizer::Impl::ReadAddedEnds(const Json& config) {
   return OkStatus();
 }
 
+// Special tokens without a role, of a tokenizer that knows languages.
+bool Tokenizer::Impl::IsLanguage(const AddedToken& token) const {
+  return token.special &&
+         std::find(std::begin(roles), std::end(roles), token.id) == std::end(roles);
+}
+
+// Translators put the code of the text's language around it by their class, whatever tokenizer.json
+// says: that may have been written for another language.
+Status Tokenizer::Impl::ReadLanguage(const Json& config, std::string_view class_name) {
+  std::string_view name = config["tokenizer_class"].as_string();
+  if (name.empty()) name = class_name;
+  if (name.ends_with("Fast")) name.remove_suffix(4);
+  static constexpr struct {
+    std::string_view name, language;
+    bool before;
+  } kClasses[] = {{"M2M100Tokenizer", "__en__", true},
+                  {"MBart50Tokenizer", "en_XX", true},
+                  {"MBartTokenizer", "en_XX", false},
+                  {"NllbTokenizer", "eng_Latn", true}};
+  const auto* found = std::find_if(std::begin(kClasses), std::end(kClasses),
+                                   [&](const auto& known) { return known.name == name; });
+  if (found == std::end(kClasses)) return OkStatus();
+  SOTTO_ASSIGN_OR_RETURN(std::string source,
+                         config.StringOr("src_lang", std::string(found->language)));
+  SOTTO_ASSIGN_OR_RETURN(const bool legacy, config.BoolOr("legacy_behaviour", false));
+  const bool before = found->before && !(legacy && name == "NllbTokenizer");
+  const AddedToken* code = added.ByContent(source);
+  if (code == nullptr) code = added.ByContent(StrCat("__", source, "__"));
+  if (code == nullptr || !IsLanguage(*code) || roles[kEos] < 0) return OkStatus();
+  language = code->id;
+  const auto around = [&](std::vector<PostProcessor::Part> parts) {
+    if (before) parts.insert(parts.begin(), {-1, 0, {language}});
+    parts.push_back({-1, 0, {roles[kEos]}});
+    if (!before) parts.push_back({-1, 0, {language}});
+    return parts;
+  };
+  post_processor = {};
+  post_processor.single = around({{0, 0, {}}});
+  post_processor.pair = around({{0, 0, {}}, {1, 0, {}}});
+  return OkStatus();
+}
+
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
@@ -519,7 +570,8 @@ Tokenizer::~Tokenizer() = default;
 Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
                                       std::string_view tokenizer_config_json,
                                       std::string_view special_tokens_map_json,
-                                      std::string_view chat_template_jinja) {
+                                      std::string_view chat_template_jinja,
+                                      std::string_view class_name) {
   const auto parse = [](std::string_view text, const char* name) -> Result<Json> {
     if (text.empty()) return Json();
     Result<Json> json = Json::Parse(text);
@@ -551,9 +603,9 @@ Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
   if (Status status = build(); !status.ok()) return status.In("tokenizer.json");
   impl->ReadConfig(config, special);
   if (!chat_template_jinja.empty()) impl->chat_template = chat_template_jinja;
-  if (Status status = impl->ReadAddedEnds(config); !status.ok()) {
-    return status.In("tokenizer_config.json");
-  }
+  Status read = impl->ReadAddedEnds(config);
+  if (read.ok()) read = impl->ReadLanguage(config, class_name);
+  if (!read.ok()) return read.In("tokenizer_config.json");
   return Tokenizer(std::move(impl));
 }
 
@@ -629,6 +681,25 @@ std::vector<std::string> Tokenizer::special_tokens() const {
     if (IsSpecial(id)) out.push_back(IdToToken(id));
   }
   return out;
+}
+
+Result<int32_t> Tokenizer::LanguageId(std::string_view name) const {
+  constexpr size_t kNamed = 12;
+  if (impl_->language < 0) return InvalidArgument("this model's tokenizer knows no languages");
+  std::string known;
+  size_t count = 0;
+  for (const AddedToken& token : impl_->added.all()) {
+    if (!impl_->IsLanguage(token)) continue;
+    std::string_view code = token.content;
+    if (code == name) return token.id;
+    if (code.size() > 4 && code.starts_with("__") && code.ends_with("__"))
+      code = code.substr(2, code.size() - 4);
+    if (code == name) return token.id;
+    if (++count <= kNamed) known += StrCat(count == 1 ? "" : ", ", code);
+  }
+  if (count > kNamed) known += StrCat(" and ", count - kNamed, " more");
+  return InvalidArgument(StrCat("'", ReplaceInvalidUtf8(name),
+                                "' is no language of this model's tokenizer; it knows ", known));
 }
 
 int Tokenizer::special_tokens_to_add(bool pair) const {

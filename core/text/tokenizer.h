@@ -54,6 +54,9 @@ struct EncodeOptions {
   bool truncate_left = false;  // keep the end of the text
   int stride = 0;
   bool return_overflow = false;
+  // Of translators: the id of the code of the text's language (Tokenizer::LanguageId), in place of
+  // the one that tokenizer_config.json says; -1: that one.
+  int32_t language = -1;
   int pad_to = 0;  // pads up to this length; 0: no padding
   bool pad_left = false;
 };
@@ -63,11 +66,13 @@ class StreamDecoder;
 class Tokenizer {
  public:
   // The other files are optional: they name the special tokens, the chat template and the limits.
-  // chat_template.jinja wins over what tokenizer_config.json says.
+  // chat_template.jinja wins over what tokenizer_config.json says. `class_name`: where that names
+  // none.
   static Result<Tokenizer> FromJson(std::string_view tokenizer_json,
                                     std::string_view tokenizer_config_json = {},
                                     std::string_view special_tokens_map_json = {},
-                                    std::string_view chat_template_jinja = {});
+                                    std::string_view chat_template_jinja = {},
+                                    std::string_view class_name = {});
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
@@ -97,6 +102,10 @@ class Tokenizer {
   // The tokens with a role, by Hugging Face's names ("bos_token"), as chat templates ask for them.
   std::vector<std::pair<std::string_view, std::string>> named_tokens() const;
   std::vector<std::string> special_tokens() const;  // as they are spelled
+
+  // The id of the code of a language ("fr_XX", "fra_Latn", "fr"), which is also the token that a
+  // translation into it begins with. An error names some that the tokenizer knows.
+  Result<int32_t> LanguageId(std::string_view name) const;
 
   // How many tokens the post-processor adds to one text, or to a pair.
   int special_tokens_to_add(bool pair) const;

@@ -72,6 +72,15 @@ bool IsKnown(std::string_view name) {
                      [&](const KnownClass& c) { return c.name == name; });
 }
 
+// The class that goes with a model type; empty where none is known.
+std::string_view ClassOfType(std::string_view model_type) {
+  for (const KnownClass& known : KnownClasses()) {
+    const auto& types = known.model_types;
+    if (std::find(types.begin(), types.end(), model_type) != types.end()) return known.name;
+  }
+  return {};
+}
+
 Result<std::string_view> ClassOf(std::string_view configured, const TokenizerFiles& files) {
   const std::string_view name = Canonical(configured);
   if (IsKnown(name)) return name;
@@ -80,10 +89,8 @@ Result<std::string_view> ClassOf(std::string_view configured, const TokenizerFil
       name.empty() || name == "PreTrainedTokenizer" || name == "AutoTokenizer";
   if (!says_nothing)
     return Unsupported(StrCat("the tokenizer class '", name, "' without tokenizer.json"));
-  for (const KnownClass& known : KnownClasses()) {
-    const auto& types = known.model_types;
-    if (std::find(types.begin(), types.end(), files.model_type) != types.end()) return known.name;
-  }
+  const std::string_view usual = ClassOfType(files.model_type);
+  if (!usual.empty()) return usual;
   return Unsupported(
       StrCat("a folder without tokenizer.json whose tokenizer_config.json names no class",
              files.model_type.empty() ? "" : " (model type ", files.model_type,
@@ -825,12 +832,14 @@ Result<std::string> TokenizerJsonOf(const TokenizerFiles& files) {
 }
 
 Result<Tokenizer> OpenTokenizer(const TokenizerFiles& files) {
+  const std::string_view name = ClassOfType(files.model_type);
   if (!files.tokenizer.empty() && !IsGgml(files.tokenizer)) {
     return Tokenizer::FromJson(files.tokenizer, files.config, files.special_tokens_map,
-                               files.chat_template);
+                               files.chat_template, name);
   }
   SOTTO_ASSIGN_OR_RETURN(const std::string json, TokenizerJsonOf(files));
-  return Tokenizer::FromJson(json, files.config, files.special_tokens_map, files.chat_template);
+  return Tokenizer::FromJson(json, files.config, files.special_tokens_map, files.chat_template,
+                             name);
 }
 
 }  // namespace sotto

@@ -66,7 +66,9 @@ TEST_P(GoldenPipeline, ReturnsWhatHuggingFaceReturns) {
 INSTANTIATE_TEST_SUITE_P(All, GoldenPipeline,
                          testing::Values("text-classification", "text-classification-multi-label",
                                          "fill-mask", "feature-extraction", "sentence-embedding",
-                                         "text-generation", "text2text-generation"),
+                                         "text-generation", "text2text-generation",
+                                         "translation-m2m-100", "translation-mbart",
+                                         "translation-marian"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -330,6 +332,22 @@ TEST(Pipeline, OptionsAndInputsThatDoNotFitAreErrorsThatNameThem) {
             std::string::npos);
   EXPECT_NE(message("7", "{}").find("text"), std::string::npos);
   EXPECT_NE(message(R"(["x", 7])", "{}").find("input 1"), std::string::npos);
+}
+
+TEST(Pipeline, ALanguageThatATranslatorDoesNotKnowIsAnErrorThatNamesIt) {
+  const auto message = [](const std::string& folder, const char* options) {
+    const auto p = Open(folder, "text2text-generation");
+    return p->Run(Json::String("A river."), Parsed(options)).status().message();
+  };
+  EXPECT_EQ(message("translation-m2m-100", R"({"src_lang": "fr_XX", "tgt_lang": "fr"})"),
+            "'fr_XX' is no language of this model's tokenizer; it knows af, am, ar, ast, az, ba, "
+            "be, bg, bn, br, bs, ca and 88 more");
+  EXPECT_NE(message("translation-mbart", R"({"tgt_lang": "</s>"})").find("'</s>' is no language"),
+            std::string::npos);
+  EXPECT_EQ(message("translation-mbart", R"({"tgt_lang": "fr_XX", "forced_bos_token_id": 7})"),
+            "'tgt_lang' and 'forced_bos_token_id' say the same; give one of them");
+  for (const char* key : {R"({"src_lang": "fr"})", R"({"tgt_lang": "fr"})"})
+    EXPECT_EQ(message("translation-marian", key), "this model's tokenizer knows no languages");
 }
 
 TEST(Pipeline, ATaskNeedsItsHead) {

@@ -7,13 +7,15 @@ See README.md beside this. Every case is one whose choices are clear: small nois
 """
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 import make_golden as golden  # sets the environment before PyTorch is read
 import torch
 import transformers
 
 FOLDER = golden.HERE / "generation"
-MODELS = ("gpt2", "llama", "phi3", "bart", "bart-pointer-generation", "t5")
+MODELS = ("gpt2", "llama", "phi3", "bart", "bart-pointer-generation", "mt5", "t5-gated")
 NOISE = 2e-3
 DRAWS = 3
 
@@ -240,6 +242,88 @@ def make_pipeline():
   golden.store_cases(folder, name, cases)
 
 
+SPM = golden.HERE / "sentencepiece"
+
+
+def spm_vocabulary(key):
+  return json.loads((SPM / "expected.json").read_text())[key]["vocab"]
+
+
+def m2m100_tokenizer(scratch):
+  from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
+  golden.write_json(scratch / "vocab.json", spm_vocabulary("m2m100"))
+  # As the published ones list them; otherwise transformers 5.12 takes them for ordinary tokens.
+  codes = [f"__{code}__" for code in FAIRSEQ_LANGUAGE_CODES["m2m100"]]
+  return transformers.M2M100Tokenizer(str(scratch / "vocab.json"), str(SPM / "bpe.model"), additional_special_tokens=codes)
+
+
+def marian_tokenizer(scratch):
+  golden.write_json(scratch / "vocab.json", spm_vocabulary("marian"))
+  return transformers.MarianTokenizer(str(SPM / "unigram.model"), str(SPM / "unigram.model"), str(scratch / "vocab.json"))
+
+
+def mbart_tokenizer(scratch):
+  import sentencepiece
+  sp = sentencepiece.SentencePieceProcessor(model_file=str(SPM / "unigram.model"))
+  pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)] + [
+      (sp.id_to_piece(i), sp.get_score(i)) for i in range(3, sp.get_piece_size())]
+  return transformers.MBartTokenizer(vocab=pieces, src_lang="de_DE")
+
+
+SMALL = dict(d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=4, encoder_ffn_dim=21,
+             decoder_ffn_dim=23, max_position_embeddings=64, dropout=0.0, forced_eos_token_id=None)
+# By folder: the tokenizer, the model, its settings, and whether a call names languages.
+TRANSLATORS = {
+    "translation-m2m-100": (m2m100_tokenizer, "M2M100ForConditionalGeneration", dict(decoder_start_token_id=2, scale_embedding=False), [("en", "fr"), ("zh", "en")]),
+    "translation-mbart": (mbart_tokenizer, "MBartForConditionalGeneration", dict(decoder_start_token_id=2), [("en_XX", "fr_XX"), ("ro_RO", "en_XX")]),
+    "translation-marian": (marian_tokenizer, "MarianMTModel", {}, [None]),
+}
+
+
+def make_translation(name):
+  """What transformers' translation pipeline gave as long as there was one."""
+  make_tokenizer, cls, settings, languages = TRANSLATORS[name]
+  texts = ["The quick brown fox.", "Snow \u2603 lay on the caf\u00e9's roof.", ">>de<< A quiet river runs behind the school."]
+  options = [{"max_new_tokens": 9, "no_repeat_ngram_size": 1}, {"max_new_tokens": 12, "num_beams": 3, "no_repeat_ngram_size": 2}]
+  with tempfile.TemporaryDirectory() as scratch:
+    tokenizer = make_tokenizer(Path(scratch))
+    vocab = max([*tokenizer.get_vocab().values(), *getattr(tokenizer, "lang_code_to_id", {}).values()]) + 1
+    pad = tokenizer.pad_token_id
+    settings = dict(SMALL, decoder_start_token_id=pad, bad_words_ids=[[pad]]) | settings
+    bad_words = settings.pop("bad_words_ids") if "Marian" in cls else None
+    settings.pop("bad_words_ids", None)
+    config = getattr(transformers, cls.replace("ForConditionalGeneration", "Config").replace("MTModel", "Config"))(
+        vocab_size=vocab, pad_token_id=pad, eos_token_id=tokenizer.eos_token_id, bos_token_id=0, **settings)
+    for seed in range(800, 860):
+      model = golden.randomize(getattr(transformers, cls)(config), seed)
+      folder = golden.store_pipeline(name, model, tokenizer)
+      generation = dict(bos_token_id=0, pad_token_id=pad, eos_token_id=tokenizer.eos_token_id,
+                        decoder_start_token_id=config.decoder_start_token_id)
+      golden.write_json(folder / "generation_config.json", generation | ({"bad_words_ids": bad_words} if bad_words else {}))
+      model = getattr(transformers, cls).from_pretrained(folder, attn_implementation="eager").eval()
+      tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+      cases, sure = [], True
+      for text in texts:
+        for pair in languages:
+          for o in options:
+            if pair:
+              inputs = tokenizer._build_translation_inputs(text, src_lang=pair[0], tgt_lang=pair[1], return_tensors="pt")
+              given = o | dict(src_lang=pair[0], tgt_lang=pair[1])
+            else:
+              inputs, given = tokenizer(text, return_tensors="pt"), o
+            forced = {k: v for k, v in inputs.items() if k == "forced_bos_token_id"}
+            ids = {"input_ids": inputs["input_ids"][0].tolist()}
+            sequences = run(model, ids, o | forced).sequences
+            sure = sure and clear(model, ids, o | forced, sequences)
+            cases.append({"input": text, "options": given,
+                          "output": [{"generated_text": tokenizer.decode(sequences[0], skip_special_tokens=True)}]})
+      made = {c["output"][0]["generated_text"] for c in cases}
+      if sure and len(made) > 0.7 * len(cases):
+        print(f"pipelines/{name}: seed {seed}")
+        return golden.store_cases(folder, "text2text-generation", cases)
+  sys.exit(f"{name}: no seed gives clear choices")
+
+
 def main(names):
   torch.set_num_threads(1)
   torch.use_deterministic_algorithms(True)
@@ -247,9 +331,13 @@ def main(names):
   if not names:
     make_processors()
     make_pipeline()
+  for name in TRANSLATORS:
+    if not names or name in names:
+      make_translation(name)
+  names = [n for n in names if n not in TRANSLATORS] if names else [m for m in MODELS if m in golden.CASES]
   if "text2text-generation" in names:
     return make_pipeline()
-  for name in names or [m for m in MODELS if m in golden.CASES]:
+  for name in names:
     make(name)
 
 
