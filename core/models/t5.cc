@@ -22,7 +22,7 @@ struct T5Style {
 struct T5Config {
   int64_t vocab, width, heads, head_dim, inner, layers, decoder_layers, buckets, farthest, labels;
   int32_t pad, start, end;
-  float epsilon, dropout;
+  float epsilon, dropout, fresh;
   Activation activation;
   bool gated, table_by_layer;
   bool tied;     // the output is the embeddings'
@@ -43,8 +43,7 @@ Result<T5Config> T5Config::Read(const Json& json, const T5Style& style) {
   SOTTO_ASSIGN_OR_RETURN(c.layers, json.IntOr("num_layers", 6, 1, kMaxLayers));
   SOTTO_ASSIGN_OR_RETURN(c.decoder_layers,
                          json.IntOr("num_decoder_layers", c.layers, 1, kMaxLayers));
-  SOTTO_ASSIGN_OR_RETURN(c.buckets,
-                         json.IntOr("relative_attention_num_buckets", 32, 4, kMaxContext));
+  SOTTO_ASSIGN_OR_RETURN(c.buckets, json.IntOr("relative_attention_num_buckets", 32, 4, 1 << 16));
   SOTTO_ASSIGN_OR_RETURN(c.farthest,
                          json.IntOr("relative_attention_max_distance", 128, 1, kMaxContext));
   // Of what is seen on one side half the buckets are exact, and the rest must lie beyond.
@@ -55,6 +54,8 @@ Result<T5Config> T5Config::Read(const Json& json, const T5Style& style) {
   SOTTO_ASSIGN_OR_RETURN(const double epsilon, json.NumberOr("layer_norm_epsilon", 1e-6));
   c.epsilon = static_cast<float>(epsilon);
   SOTTO_ASSIGN_OR_RETURN(c.dropout, ReadDropout(json, "dropout_rate", 0));
+  SOTTO_ASSIGN_OR_RETURN(const double fresh, json.NumberOr("initializer_factor", 1));
+  c.fresh = static_cast<float>(fresh);
   SOTTO_ASSIGN_OR_RETURN(std::string act,
                          json.StringOr("feed_forward_proj", std::string(style.feed_forward)));
   c.gated = act.starts_with("gated-");
@@ -81,14 +82,21 @@ Result<T5Config> T5Config::Read(const Json& json, const T5Style& style) {
   return c;
 }
 
+// A matrix [out, in] that begins with a deviation of fresh / sqrt(`of`), as Mesh TensorFlow has it.
+void DeclareLinear(ParameterList& list, nn::Linear& linear, const std::string& name, int64_t out,
+                   int64_t in, const T5Config& c, int64_t of) {
+  linear.Declare(list, name, out, in, /*with_bias=*/false);
+  list.BeginsAsNormal(c.fresh / std::sqrt(static_cast<float>(of)));
+}
+
 struct T5FeedForward {
   nn::Linear wi, gated, wo;
   Activation activation;
 
   void Declare(ParameterList& list, const std::string& at, const T5Config& c) {
-    wi.Declare(list, at + (c.gated ? "wi_0" : "wi"), c.inner, c.width, /*with_bias=*/false);
-    if (c.gated) gated.Declare(list, at + "wi_1", c.inner, c.width, /*with_bias=*/false);
-    wo.Declare(list, at + "wo", c.width, c.inner, /*with_bias=*/false);
+    DeclareLinear(list, wi, at + (c.gated ? "wi_0" : "wi"), c.inner, c.width, c, c.width);
+    if (c.gated) DeclareLinear(list, gated, at + "wi_1", c.inner, c.width, c, c.width);
+    DeclareLinear(list, wo, at + "wo", c.width, c.inner, c, c.inner);
     activation = c.activation;
   }
   Tensor operator()(Context& ctx, const Tensor& x) const {
@@ -107,10 +115,13 @@ struct T5Layer {
   void Declare(ParameterList& list, const std::string& at, const T5Config& c, bool decodes,
                bool has_table) {
     const auto attention = [&](nn::MultiHeadAttention& part, const std::string& name) {
-      part.Declare(list, name, c.width, c.heads, c.head_dim, /*with_bias=*/false,
-                   {.q = "q", .k = "k", .v = "v", .out = "o"});
-      part.spec.scale = 1;
-      part.spec.dropout = c.dropout;
+      const int64_t inner = c.heads * c.head_dim;
+      // Queries begin smaller by the root of a head's size, by which scores are not divided.
+      DeclareLinear(list, part.q, name + ".q", inner, c.width, c, c.width * c.head_dim);
+      DeclareLinear(list, part.k, name + ".k", inner, c.width, c, c.width);
+      DeclareLinear(list, part.v, name + ".v", inner, c.width, c, c.width);
+      DeclareLinear(list, part.out, name + ".o", c.width, inner, c, inner);
+      part.spec = {.heads = c.heads, .kv_heads = c.heads, .dropout = c.dropout};
     };
     const auto norm = [&](nn::RmsNorm& part, int place) {
       part.epsilon = c.epsilon;
@@ -121,6 +132,7 @@ struct T5Layer {
     self_attention.spec.causal = decodes;
     if (has_table) {
       table.Declare(list, at + "layer.0.SelfAttention.relative_attention_bias", c.buckets, c.heads);
+      list.BeginsAsNormal(c.fresh / std::sqrt(static_cast<float>(c.width)));
     }
     norm(self_norm, place++);
     if (decodes) {
@@ -212,6 +224,7 @@ class T5 final : public EncoderDecoder {
     // Hugging Face puts one class into the other.
     base_prefix_ = head == Head::kSequenceClassification ? "transformer." : "";
     shared_.Declare(parameters_, base_prefix_ + "shared", c.vocab, c.width);
+    parameters_.BeginsAsNormal(c.fresh);
     encoder_.Declare(parameters_, base_prefix_ + "encoder.", c, /*decodes=*/false);
     decoder_.Declare(parameters_, base_prefix_ + "decoder.", c, /*decodes=*/true);
     if (head == Head::kSeq2SeqLM && !c.tied) {
@@ -285,6 +298,7 @@ class T5Encoder final : public Model {
     hidden_size_ = c.width;
     base_prefix_ = head == Head::kTokenClassification ? "transformer." : "";
     shared_.Declare(parameters_, base_prefix_ + "shared", c.vocab, c.width);
+    parameters_.BeginsAsNormal(c.fresh);
     encoder_.Declare(parameters_, base_prefix_ + "encoder.", c, /*decodes=*/false);
     if (head == Head::kTokenClassification)
       classifier_.Declare(parameters_, "classifier", c.labels, c.width);

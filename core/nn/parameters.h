@@ -56,6 +56,9 @@ class ParameterList {
   void BeginsAs(std::function<float(int64_t element, Random&)> fresh) {
     all_.back().fresh = std::move(fresh);
   }
+  void BeginsAsNormal(float deviation) {
+    BeginsAs([deviation](int64_t, Random& random) { return deviation * random.NextNormal(); });
+  }
   // What is not trained, and need not be in the checkpoint: has `value` until that replaces it.
   void Constant(std::string name, Tensor& tensor, Tensor value);
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "core/kernels/matmul.h"
 #include "core/kernels/relative.h"
@@ -168,19 +169,31 @@ int32_t RelativeBucket(int64_t key_minus_query, bool both_sides, int64_t buckets
 }
 
 Tensor RelativeBias(Context& ctx, const Tensor& table, const Tensor& entry) {
-  const Tensor rows = Embedding(ctx, entry, table);  // [queries, keys, heads]
   if (!ctx.ok()) return {};
-  const int64_t pairs = entry.elements(), heads = table.dim(1);
-  Tensor y = ctx.New({heads, entry.dim(0), entry.dim(1)});
-  if (!y) return y;
+  if (table.rank() != 2 || entry.rank() != 2 || entry.dtype() != DType::kI32)
+    return ctx.Fail(InvalidArgument("relative bias: shapes do not match"));
+  const int64_t entries = table.dim(0), heads = table.dim(1), pairs = entry.elements();
   for (int64_t p = 0; p < pairs; ++p) {
-    for (int64_t h = 0; h < heads; ++h) y.f32()[h * pairs + p] = rows.f32()[p * heads + h];
+    if (entry.i32()[p] < 0 || entry.i32()[p] >= entries)
+      return ctx.Fail(InvalidArgument("relative bias: an entry is outside of the table"));
+  }
+  // The whole table in f32, and with a gradient.
+  Tensor all = ctx.New({entries}, DType::kI32);
+  if (!all) return all;
+  std::iota(all.i32(), all.i32() + entries, 0);
+  const Tensor rows = Embedding(ctx, all, table);  // [entries, heads]
+  Tensor y = ctx.New({heads, entry.dim(0), entry.dim(1)});
+  if (!ctx.ok()) return {};
+  for (int64_t h = 0; h < heads; ++h) {
+    float* out = y.f32() + h * pairs;
+    for (int64_t p = 0; p < pairs; ++p) out[p] = rows.f32()[entry.i32()[p] * heads + h];
   }
   if (Taped(ctx, rows)) {
     ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
       float* d = GradOf(c, rows);
-      for (int64_t p = 0; d != nullptr && p < pairs; ++p) {
-        for (int64_t h = 0; h < heads; ++h) d[p * heads + h] += dy.f32()[h * pairs + p];
+      for (int64_t h = 0; d != nullptr && h < heads; ++h) {
+        const float* from = dy.f32() + h * pairs;
+        for (int64_t p = 0; p < pairs; ++p) d[entry.i32()[p] * heads + h] += from[p];
       }
     });
   }

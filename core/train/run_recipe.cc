@@ -13,6 +13,7 @@
 #include "core/io/checkpoint.h"
 #include "core/io/model_folder.h"
 #include "core/text/tokenizer.h"
+#include "core/text/tokenizer_files.h"
 #include "core/text/train_vocab.h"
 #include "core/train/recipe.h"
 
@@ -69,11 +70,11 @@ Result<Corpus> LoadCorpus(const Recipe& recipe, const ProgressCallback& progress
   return corpus;
 }
 
-struct TokenizerFiles {
+struct TokenizerTexts {
   std::string tokenizer, config;
 };
 
-Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus) {
+Result<TokenizerTexts> TrainTokenizer(const Recipe& recipe, const Corpus& corpus) {
   const TokenizerSpec& spec = recipe.tokenizer;
   const auto count = [&](WordCounts words) {
     for (const Document& document : corpus.part(DataSplit::kTrain).documents) {
@@ -82,7 +83,7 @@ Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus
     }
     return words;
   };
-  TokenizerFiles files;
+  TokenizerTexts files;
   if (spec.type == TokenizerSpec::Type::kBpe) {
     TrainBpeOptions options;
     options.vocab_size = static_cast<int32_t>(spec.vocab_size);
@@ -141,28 +142,43 @@ Result<TokenizerFiles> TrainTokenizer(const Recipe& recipe, const Corpus& corpus
   return files;
 }
 
-Result<TokenizerFiles> ReadTokenizerFiles(const std::string& folder) {
-  TokenizerFiles files;
-  SOTTO_ASSIGN_OR_RETURN(files.tokenizer, ReadFile(folder + "/tokenizer.json"));
-  if (FileExists(folder + "/tokenizer_config.json")) {
-    SOTTO_ASSIGN_OR_RETURN(files.config, ReadFile(folder + "/tokenizer_config.json"));
-  }
-  return files;
+// tokenizer.json as it is, or what a folder's older files amount to.
+Result<TokenizerTexts> TokenizerTextsOf(const ModelFiles& files) {
+  TokenizerTexts texts{.config = files.tokenizer_config};
+  const Result<Json> config = Json::Parse(files.config);
+  const std::string model_type = config.ok() ? (*config)["model_type"].as_string() : "";
+  SOTTO_ASSIGN_OR_RETURN(texts.tokenizer,
+                         TokenizerJsonOf({.tokenizer = files.tokenizer,
+                                          .config = files.tokenizer_config,
+                                          .special_tokens_map = files.special_tokens_map,
+                                          .added_tokens = files.added_tokens,
+                                          .sentencepiece = files.sentencepiece,
+                                          .vocab = files.vocab,
+                                          .merges = files.merges,
+                                          .model_type = model_type}));
+  return texts;
+}
+
+Result<TokenizerTexts> ReadTokenizerTexts(const std::string& folder) {
+  ModelFiles files;
+  SOTTO_RETURN_IF_ERROR(ReadModelTexts(folder, files));
+  Result<TokenizerTexts> texts = TokenizerTextsOf(files);
+  return texts.ok() ? std::move(texts) : texts.status().In(folder);
 }
 
 // The tokenizer of the run: the one that an earlier call left in out_dir, or read, or learned.
-Result<TokenizerFiles> PrepareTokenizer(const Recipe& recipe, const Corpus& corpus,
+Result<TokenizerTexts> PrepareTokenizer(const Recipe& recipe, const Corpus& corpus,
                                         const std::string& out_dir,
                                         const ProgressCallback& progress) {
-  if (FileExists(out_dir + "/tokenizer.json")) return ReadTokenizerFiles(out_dir);
-  TokenizerFiles files;
+  if (FileExists(out_dir + "/tokenizer.json")) return ReadTokenizerTexts(out_dir);
+  TokenizerTexts files;
   if (recipe.tokenizer.type == TokenizerSpec::Type::kFolder) {
     const std::string folder =
         recipe.tokenizer.path.empty() ? recipe.init_from : recipe.tokenizer.path;
     if (folder.empty())
       return InvalidArgument(
           "the recipe names no tokenizer: give its 'path', or a 'type' to learn");
-    SOTTO_ASSIGN_OR_RETURN(files, ReadTokenizerFiles(folder));
+    SOTTO_ASSIGN_OR_RETURN(files, ReadTokenizerTexts(folder));
   } else {
     progress(StrCat("learning a vocabulary of ", recipe.tokenizer.vocab_size, " tokens"));
     SOTTO_ASSIGN_OR_RETURN(files, TrainTokenizer(recipe, corpus));
@@ -619,7 +635,7 @@ Status TrainCommand(const std::string& recipe_path, const std::string& out_dir, 
   SOTTO_ASSIGN_OR_RETURN(const Json recipe_json, Json::Parse(recipe_text));
   SOTTO_RETURN_IF_ERROR(MakeFolder(out_dir));
   SOTTO_ASSIGN_OR_RETURN(Corpus corpus, LoadCorpus(recipe, progress));
-  SOTTO_ASSIGN_OR_RETURN(const TokenizerFiles files,
+  SOTTO_ASSIGN_OR_RETURN(const TokenizerTexts files,
                          PrepareTokenizer(recipe, corpus, out_dir, progress));
   SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
                          Tokenizer::FromJson(files.tokenizer, files.config));
@@ -670,8 +686,9 @@ Result<EvalResult> EvalCommand(const std::string& recipe_path, const std::string
   if (part.documents.empty())
     return InvalidArgument(StrCat("the recipe's split '", split_name, "' is empty"));
   SOTTO_ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(model_dir));
+  SOTTO_ASSIGN_OR_RETURN(const TokenizerTexts texts, TokenizerTextsOf(files));
   SOTTO_ASSIGN_OR_RETURN(const Tokenizer tokenizer,
-                         Tokenizer::FromJson(files.tokenizer, files.tokenizer_config));
+                         Tokenizer::FromJson(texts.tokenizer, texts.config));
   SOTTO_ASSIGN_OR_RETURN(const Json config, Json::Parse(files.config));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(config));
   LoadOptions load;

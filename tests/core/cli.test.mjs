@@ -101,7 +101,7 @@ test('logits leave masked tokens unseen', () => {
 });
 
 test('generate gives the ids that Hugging Face gives', () => {
-  for (const name of ['gpt2', 'bart']) {
+  for (const name of ['gpt2', 'bart', 't5-gated']) {
     const { model, cases } = JSON.parse(fs.readFileSync(`tests/golden/generation/${name}.json`, 'utf8'));
     for (const { options, input_ids, decoder_input_ids, sequences, scores } of cases.filter((_, i) => i % 6 === 0)) {
       const set = Object.entries(options).flatMap(([key, value]) => ['--set', `${key}=${JSON.stringify(value)}`]);

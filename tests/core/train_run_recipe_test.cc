@@ -175,8 +175,8 @@ TEST_F(RunRecipe, RobertaIsPreTrainedWithMasksThatChange) {
   EXPECT_LT(result->metrics["perplexity"].as_number(), 50);  // of 300 at the beginning
 }
 
-TEST_F(RunRecipe, AnEncoderDecoderLearnsToTurnTextsIntoTexts) {
-  // The colour and the number change places and languages.
+// Pairs whose colour and numbers change places and languages, as JSON lines.
+std::string ColoursAndNumbers() {
   const char* colours[][2] = {{"red", "rot"}, {"green", "gr\u00fcn"}, {"blue", "blau"}};
   const char* numbers[][2] = {{"one", "eins"}, {"two", "zwei"}, {"four", "vier"}, {"nine", "neun"}};
   std::string pairs;
@@ -186,7 +186,43 @@ TEST_F(RunRecipe, AnEncoderDecoderLearnsToTurnTextsIntoTexts) {
     const auto& [e, f] = numbers[i / 12 % 4];
     pairs += StrCat(R"({"en": ")", a, " ", c, " ", e, R"(", "de": ")", f, " ", d, " ", b, "\"}\n");
   }
-  ASSERT_TRUE(WriteFile(folder_ + "/pairs.jsonl", pairs).ok());
+  return pairs;
+}
+
+TEST_F(RunRecipe, AT5LearnsToTurnTextsIntoTextsWithAnyTokenizersFiles) {
+  ASSERT_TRUE(WriteFile(folder_ + "/pairs.jsonl", ColoursAndNumbers()).ok());
+  const auto recipe = [&](const std::string& name, const std::string& tokenizer,
+                          const std::string& length) {
+    return Recipe(name, StrCat(R"({"task": "seq2seq-lm",
+      "data": [{"path": "@/pairs.jsonl", "format": "jsonl", "field": "en", "target": "de"}],
+      "clean": {"deduplicate": false}, "split": {"validation": 0, "test": 0.25}, "tokenizer": )",
+                               tokenizer, R"(,
+      "model": {"model_type": "t5", "d_model": 32, "d_kv": 12, "d_ff": 64, "num_layers": 1, "num_heads": 3},
+      "training": {"max_tokens": 32, "max_target_tokens": 24, "batch_size": 12, "optimizer": {"lr": 0.01},
+                   "schedule": {"type": "linear", "warmup": 0.1}, )",
+                               length, "}}"));
+  };
+  const std::string whole =
+      recipe("t5", R"({"type": "bpe", "vocab_size": 300})", R"("epochs": 20)");
+  Status status = TrainCommand(whole, folder_ + "/t5", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const Json config = *Json::Parse(*ReadFile(folder_ + "/t5/config.json"));
+  EXPECT_EQ(config["architectures"].items()[0].as_string(), "T5ForConditionalGeneration");
+  const auto result = EvalCommand(whole, folder_ + "/t5", {}, nullptr);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_GT(result->metrics["exact_match"].as_number(), 0.9) << result->table;
+
+  const std::string folder = SOTTO_SOURCE_DIR "/tests/golden/pipelines/translation-marian";
+  const std::string short_one =
+      recipe("t5-spm", StrCat(R"({"path": ")", folder, "\"}"), R"("max_steps": 1)");
+  status = TrainCommand(short_one, folder_ + "/spm", nullptr, progress_);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_NE(ReadFile(folder_ + "/spm/tokenizer.json")->find("\"Unigram\""), std::string::npos);
+  EXPECT_TRUE(EvalCommand(short_one, folder_ + "/spm", {}, nullptr).ok());
+}
+
+TEST_F(RunRecipe, AnEncoderDecoderLearnsToTurnTextsIntoTexts) {
+  ASSERT_TRUE(WriteFile(folder_ + "/pairs.jsonl", ColoursAndNumbers()).ok());
   const std::string recipe = Recipe("bart", R"({"task": "seq2seq-lm",
       "data": [{"path": "@/pairs.jsonl", "format": "jsonl", "field": "en", "target": "de"}],
       "clean": {"deduplicate": false}, "split": {"validation": 0.1, "test": 0.25},
