@@ -72,12 +72,13 @@ for (const variant of ['simd', 'relaxed', 'simd-threads', 'relaxed-threads'] as 
       }
     });
 
-    test('turns texts into texts as Hugging Face does', async () => {
-      await using convert = await pipeline('text2text-generation', `${golden}text2text-generation`, options);
-      for (const { input, options, output } of casesOf('text2text-generation')) {
-        assertClose(await convert(input, options), output, input);
-      }
-    });
+    for (const name of ['text2text-generation', 'translation-m2m-100', 'translation-mbart', 'translation-marian']) {
+      test(`turns texts into texts as Hugging Face does: ${name}`, async () => {
+        await using convert = await pipeline('text2text-generation', `${golden}${name}`, options);
+        for (const { input, options, output } of casesOf(name))
+          assertClose(await convert(input, options), output, input);
+      });
+    }
   });
 }
 
