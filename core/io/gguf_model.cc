@@ -33,8 +33,8 @@ enum class Change : uint8_t {
   kValueColumns,  // the same of the columns
 };
 
-// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept, but for ".bias" behind
-// a name that ends with "_bias".
+// '#' stands for the layer's number; the suffix ".weight" or ".bias" is kept, but for ".bias"
+// behind a name that ends with "_bias".
 struct NameRule {
   std::string_view stored, name;
   Change change = Change::kNone, also = Change::kNone;

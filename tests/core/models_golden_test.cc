@@ -535,8 +535,9 @@ TEST(Models, AT5GetsAHeadOfAnotherKindToFineTune) {
   for (const char* type : {"T5ForQuestionAnswering", "T5ForSequenceClassification",
                            "T5ForTokenClassification", "T5EncoderModel"}) {
     Result<ModelFiles> files = OpenModelFolder(Folder(name));
+    const Json config = *Json::Parse(files->config);
     std::vector<Json::Member> members;
-    for (const auto& [key, value] : Json::Parse(files->config)->members()) {
+    for (const auto& [key, value] : config.members()) {
       if (key != "architectures") members.emplace_back(key, value);
     }
     members.emplace_back("architectures", Json::Array({Json::String(type)}));

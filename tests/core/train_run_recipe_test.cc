@@ -198,12 +198,12 @@ TEST_F(RunRecipe, AT5LearnsToTurnTextsIntoTextsWithAnyTokenizersFiles) {
       "clean": {"deduplicate": false}, "split": {"validation": 0, "test": 0.25}, "tokenizer": )",
                                tokenizer, R"(,
       "model": {"model_type": "t5", "d_model": 32, "d_kv": 12, "d_ff": 64, "num_layers": 1, "num_heads": 3},
-      "training": {"max_tokens": 32, "max_target_tokens": 24, "batch_size": 12, "optimizer": {"lr": 0.01},
+      "training": {"max_tokens": 32, "max_target_tokens": 24, "batch_size": 12, "optimizer": {"lr": 0.003},
                    "schedule": {"type": "linear", "warmup": 0.1}, )",
                                length, "}}"));
   };
   const std::string whole =
-      recipe("t5", R"({"type": "bpe", "vocab_size": 300})", R"("epochs": 20)");
+      recipe("t5", R"({"type": "bpe", "vocab_size": 300})", R"("epochs": 40)");
   Status status = TrainCommand(whole, folder_ + "/t5", nullptr, progress_);
   ASSERT_TRUE(status.ok()) << status.message();
   const Json config = *Json::Parse(*ReadFile(folder_ + "/t5/config.json"));
