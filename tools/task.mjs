@@ -345,16 +345,16 @@ const commands = {
       for (const program of ['kernels_bench', 'train_bench']) {
         await run(`build/native/tests/${program}`, [], { show: true });
       }
-      const models = programs.includes('forward_bench');
-      if (models) await run(node(), ['tests/bench/native.mjs', '--threads', '1,2'], { show: true });
+      await run(node(), ['tests/bench/native.mjs', '--threads', '1,2'], { show: true });
       const torch = await run('python3', ['-c', 'import torch, transformers'], { anyStatus: true });
       if (torch.status === 0) await run('python3', ['tests/bench/train_pytorch.py'], { show: true });
       else console.log('(no PyTorch here to train beside: python3 cannot import torch and transformers)');
     }
     if (wanted('wasm')) {
       for (const preset of ['wasm-simd', 'wasm-relaxed']) {
-        await step(`${preset}: build`, () => cmake(preset, 'kernels_bench'));
-        await run('node_modules/.bin/node', [`build/${preset}/tests/kernels_bench.cjs`], { show: true });
+        const programs = ['kernels_bench', 'forward_bench'];
+        await step(`${preset}: build`, () => cmake(preset, ...programs));
+        for (const program of programs) await run(node(), [`build/${preset}/tests/${program}.cjs`], { show: true });
       }
     }
     if (wanted('browser')) {
