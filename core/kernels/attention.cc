@@ -21,6 +21,7 @@
 #include "core/kernels/math-inl.h"
 #include "core/kernels/packed_rows-inl.h"
 #include "core/kernels/relaxed_simd.h"
+#include "core/kernels/turn-inl.h"
 
 // What the targets share.
 #ifndef SOTTO_CORE_KERNELS_ATTENTION_ONCE_
@@ -137,9 +138,9 @@ HWY_INLINE void Store(V v, float* p, size_t lanes) {
 // C[r, c] = or += sum_k A[r, k] B[k, c] for kR rows and kC vectors of columns, the last of `lanes`
 // lanes if kPartial. A[r, k] is a[r + k stride_a] if kAdjacentRows, else a[r stride_a + k].
 template <int kR, int kC, bool kAdjacentRows, bool kPartial>
-HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float* HWY_RESTRICT b,
-                     int64_t ldb, float* HWY_RESTRICT c, int64_t ldc, int64_t depth, bool add,
-                     size_t lanes) {
+HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float* HWY_RESTRICT b,
+                       int64_t ldb, float* HWY_RESTRICT c, int64_t ldc, int64_t depth, bool add,
+                       size_t lanes) {
   const D d;
   const size_t n = hn::Lanes(d);
   V sum[kR][kC];
@@ -172,17 +173,21 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t stride_a, const float*
 template <int kC, bool kAdjacentRows, bool kPartial>
 HWY_INLINE void Panel(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c,
                       int64_t ldc, int64_t rows, int64_t depth, bool add, size_t lanes) {
-  constexpr int kR = HWY_MAX_BYTES >= 64 ? 8 : 4;  // sums in half of the registers: 32 or 16
+  // Sums in as many registers as leave room for what is multiplied, of 32 or of 16; and, where that
+  // leaves some rows over, tiles of four.
+  constexpr int kR = HWY_MAX_BYTES >= 64 ? 8 : kC == 2 ? 6 : 4;
   const int64_t step = kAdjacentRows ? 1 : stride_a;
-  int64_t r = 0;
-  for (; r + kR <= rows; r += kR) {
-    Tile<kR, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth,
-                                          add, lanes);
-  }
-  for (; r < rows; ++r) {
-    Tile<1, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc, depth,
-                                         add, lanes);
-  }
+  int64_t whole = rows / kR, r = 0;
+  if (whole > 0 && rows % 2 == 0 && (rows - whole * kR) % 4 != 0) --whole;
+  const auto tiles = [&]<int kRows>(int64_t end) {
+    for (; r + kRows <= end; r += kRows) {
+      Tile<kRows, kC, kAdjacentRows, kPartial>(a + r * step, stride_a, b, ldb, c + r * ldc, ldc,
+                                               depth, add, lanes);
+    }
+  };
+  tiles.template operator()<kR>(whole * kR);
+  if constexpr (kR > 4) tiles.template operator()<4>(rows);
+  tiles.template operator()<1>(rows);
 }
 
 template <bool kAdjacentRows>
@@ -224,11 +229,39 @@ Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t fir
 // to[d, i] = factor * row(first + i)[d]; padding becomes 0.
 void PackTransposed(const HeadsView& view, const Block& block, int64_t dim, float factor,
                     float* to) {
+  const float* rows = RowOf(view, block.batch, block.head, block.first);
+  const int64_t fours = block.count / 4 * 4, turned = dim / 4 * 4;
+  for (int64_t i = 0; i < fours; i += 4) {
+    for (int64_t x = 0; x < turned; x += 4) {
+      Turn4x4(rows + i * view.token_stride + x, view.token_stride, to + x * block.width + i,
+              block.width);
+    }
+  }
   for (int64_t i = 0; i < block.width; ++i) {
-    const float* row =
-        i < block.count ? RowOf(view, block.batch, block.head, block.first + i) : nullptr;
-    for (int64_t x = 0; x < dim; ++x)
-      to[x * block.width + i] = row != nullptr ? factor * row[x] : 0.0f;
+    const float* row = i < block.count ? rows + i * view.token_stride : nullptr;
+    for (int64_t x = i < fours ? turned : 0; x < dim; ++x)
+      to[x * block.width + i] = row != nullptr ? row[x] : 0.0f;
+  }
+  const D d;
+  const V f = hn::Set(d, factor);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t x = 0; x < dim * block.width; x += n)
+    hn::Store(hn::Mul(f, hn::Load(d, to + x)), d, to + x);
+}
+
+// row(first + i)[d] = from[d, i].
+void UnpackTransposed(const float* from, const Block& block, int64_t dim, const HeadsView& view) {
+  float* rows = RowOf(view, block.batch, block.head, block.first);
+  const int64_t fours = block.count / 4 * 4, turned = dim / 4 * 4;
+  for (int64_t i = 0; i < fours; i += 4) {
+    for (int64_t x = 0; x < turned; x += 4) {
+      Turn4x4(from + x * block.width + i, block.width, rows + i * view.token_stride + x,
+              view.token_stride);
+    }
+  }
+  for (int64_t i = 0; i < block.count; ++i) {
+    for (int64_t x = i < fours ? turned : 0; x < dim; ++x)
+      rows[i * view.token_stride + x] = from[x * block.width + i];
   }
 }
 
@@ -353,12 +386,16 @@ void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
   }
   HWY_ALIGN float maxima[kC * hn::MaxLanes(D())];
   HWY_ALIGN float sums[kC * hn::MaxLanes(D())];
-  for (int c = 0; c < kC; ++c)
+  for (int c = 0; c < kC; ++c) {
     hn::Store(max[c], d, maxima + c * n), hn::Store(sum[c], d, sums + c * n);
+    const V inverse = hn::IfThenElseZero(hn::Ne(sum[c], zero), hn::Div(hn::Set(d, 1.0f), sum[c]));
+    for (int64_t x = 0; x < a.dim; ++x) {
+      float* p = out + x * width + c * n;
+      hn::Store(hn::Mul(hn::Load(d, p), inverse), d, p);
+    }
+  }
+  UnpackTransposed(out, block, a.dim, a.out);
   for (int64_t i = 0; i < block.count; ++i) {
-    float* to = RowOf(a.out, block.batch, block.head, block.first + i);
-    const float inverse = sums[i] != 0 ? 1.0f / sums[i] : 0.0f;
-    for (int64_t x = 0; x < a.dim; ++x) to[x] = out[x * width + i] * inverse;
     const float lse = sums[i] != 0 ? maxima[i] + std::log(sums[i]) : -kInfinity;
     if (a.lse != nullptr)
       a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i] = lse;

@@ -1,5 +1,6 @@
 // What the products with quantized weights share: rows of x rounded to int8 with one scale each,
-// laid out in tiles for the inner loops, and the dot product of bytes. Included once a target.
+// laid out in tiles for the inner loops, the dot product of bytes, and weights spread for tiles of
+// many rows. Included once a target.
 #ifndef SOTTO_CORE_KERNELS_INT8_ROWS_ONCE_
 #define SOTTO_CORE_KERNELS_INT8_ROWS_ONCE_
 
@@ -21,9 +22,39 @@
 namespace sotto {
 #if SOTTO_Q8_WIDE
 using Activation8 = int16_t;
+using Weight8 = int16_t;
 #else
 using Activation8 = int8_t;
+using Weight8 = uint8_t;
 #endif
+
+namespace {
+
+// Rows of x go in tiles of nearly equal sizes: a tile of few rows beside full ones would idle.
+struct RowTiles {
+  int64_t rows, tiles;
+  RowTiles(int64_t all, int64_t most) : rows(all), tiles((all + most - 1) / most) {}
+  int64_t Begin(int64_t tile) const { return rows * tile / tiles; }
+};
+
+// Panels (8 columns) whose weights the product with one row reads in turns: memory answers several
+// runs of addresses at a time, and one alone gets half of its bandwidth.
+constexpr int kMaxStreams = 8;
+
+// Calls multiply(panels, count) with up to `streams` panels at a time, count of them, each from
+// another part of first..last-1.
+template <class Multiply>
+void InStreams(int64_t first, int64_t last, int64_t streams, const Multiply& multiply) {
+  const int64_t part = (last - first + streams - 1) / streams;
+  for (int64_t i = first; i < first + part; ++i) {
+    int64_t panels[kMaxStreams];
+    int64_t count = 0;
+    for (int64_t panel = i; panel < last; panel += part) panels[count++] = panel;
+    multiply(panels, count);
+  }
+}
+
+}  // namespace
 }  // namespace sotto
 
 #endif  // SOTTO_CORE_KERNELS_INT8_ROWS_ONCE_
@@ -52,6 +83,7 @@ using VI32 = hn::Vec<DI32>;
 using VF = hn::Vec<DF>;
 
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));  // columns of y in a vector
+constexpr int kStreams = SOTTO_Q8_WIDE ? 2 : kLanes == 4 ? 4 : kMaxStreams;
 
 // max |x| as the bits of a float, so that NaN and infinity compare above every number.
 int32_t MaxMagnitudeBits(const float* HWY_RESTRICT x, int64_t k) {
@@ -72,17 +104,42 @@ int32_t MaxMagnitudeBits(const float* HWY_RESTRICT x, int64_t k) {
   return most;
 }
 
+// round(x * factor) for results below 2^22, to the nearest, ties to even.
+HWY_INLINE VI32 Rounded(const float* x, VF factor) {
+  const DF df;
+  const VF product = hn::Mul(hn::LoadU(df, x), factor);
+#if HWY_ARCH_WASM
+  // Its conversions saturate, which takes many instructions; 1.5 * 2^23 + i has i in its low bits.
+  const VF magic = hn::Set(df, 12582912.0f);
+  return hn::Sub(hn::BitCast(DI32(), hn::Add(product, magic)), hn::BitCast(DI32(), magic));
+#else
+  return hn::NearestInt(product);
+#endif
+}
+
 // q[i] = round(x[i] * inverse), to the nearest, ties to even; returns their sum.
 template <class T>
 int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* HWY_RESTRICT q) {
   const DF df;
   const DI32 di;
-  const hn::Rebind<T, DF> dq;
   const VF factor = hn::Set(df, inverse);
   VI32 sum = hn::Zero(di);
   int64_t i = 0;
+  if constexpr (sizeof(T) == 1) {
+    const DI16 di16;
+    for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+      const VI32 v0 = Rounded(x + i, factor), v1 = Rounded(x + i + kLanes, factor);
+      const VI32 v2 = Rounded(x + i + 2 * kLanes, factor);
+      const VI32 v3 = Rounded(x + i + 3 * kLanes, factor);
+      sum = hn::Add(sum, hn::Add(hn::Add(v0, v1), hn::Add(v2, v3)));
+      const auto low = hn::OrderedDemote2To(di16, v0, v1);
+      const auto high = hn::OrderedDemote2To(di16, v2, v3);
+      hn::StoreU(hn::OrderedDemote2To(DI8(), low, high), DI8(), q + i);
+    }
+  }
+  const hn::Rebind<T, DF> dq;
   for (; i + kLanes <= count; i += kLanes) {
-    const VI32 v = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), factor));
+    const VI32 v = Rounded(x + i, factor);
     sum = hn::Add(sum, v);
     hn::StoreU(hn::DemoteTo(dq, v), dq, q + i);
   }
@@ -129,6 +186,39 @@ float QuantizeIntoTile(const float* x, int64_t k, int64_t k_padded, int64_t i, i
   return scale;
 }
 
+// ---- Spread weights: what a tile of many rows reads, of 2 vectors of columns and up to
+// kSpreadDepth along K. Bytes are [K / 4][columns][4]; where they are widened, [K / 2][columns][2].
+
+constexpr int64_t kSpreadColumns = 2 * kLanes;
+constexpr int64_t kSpreadDepth = 1024;
+
+// K in as few blocks as kSpreadDepth allows, multiples of `unit`.
+inline int64_t SpreadBlock(int64_t k_padded, int64_t unit) {
+  const int64_t blocks = (k_padded + kSpreadDepth - 1) / kSpreadDepth;
+  return ((k_padded + blocks - 1) / blocks + unit - 1) / unit * unit;
+}
+
+using D16 = hn::CappedTag<uint8_t, 16>;
+
+// Four along K of 8 columns: `left` has those of the first four columns, `right` of the others.
+HWY_INLINE void Spread(hn::Vec<D16> left, hn::Vec<D16> right, Weight8* HWY_RESTRICT out) {
+#if SOTTO_Q8_WIDE
+  const hn::Repartition<uint16_t, D16> pairs;
+  const DI16 di16;
+  const auto l = hn::BitCast(pairs, left), r = hn::BitCast(pairs, right);
+  const auto first = hn::BitCast(D16(), hn::ConcatEven(pairs, r, l));
+  const auto second = hn::BitCast(D16(), hn::ConcatOdd(pairs, r, l));
+  hn::StoreU(hn::PromoteLowerTo(di16, first), di16, out);
+  hn::StoreU(hn::PromoteUpperTo(di16, first), di16, out + 8);
+  hn::StoreU(hn::PromoteLowerTo(di16, second), di16, out + 2 * kSpreadColumns);
+  hn::StoreU(hn::PromoteUpperTo(di16, second), di16, out + 2 * kSpreadColumns + 8);
+#else
+  const D16 d;
+  hn::StoreU(left, d, out);
+  hn::StoreU(right, d, out + 16);
+#endif
+}
+
 #if !SOTTO_Q8_WIDE
 
 // sums[c] += the 4 products of column c. Weights are in 0..127 and activations in -127..127: pairs
@@ -149,6 +239,40 @@ HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
 }
 
 #endif  // !SOTTO_Q8_WIDE
+
+// Four along K for all rows and columns of a tile of spread weights.
+template <int kRows>
+HWY_INLINE void AddSpread(const Weight8* HWY_RESTRICT w, const Activation8* HWY_RESTRICT a,
+                          VI32 (&sum)[kRows][2]) {
+  const DI32 di;
+#if SOTTO_Q8_WIDE
+  const DI16 di16;
+  HWY_UNROLL(2)
+  for (int half = 0; half < 2; ++half) {
+    const auto w0 = hn::LoadU(di16, w + half * 2 * kSpreadColumns);
+    const auto w1 = hn::LoadU(di16, w + half * 2 * kSpreadColumns + 8);
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      int32_t pair;
+      std::memcpy(&pair, a + i * 4 + half * 2, 4);
+      const auto ai = hn::BitCast(di16, hn::Set(di, pair));
+      sum[i][0] = hn::Add(sum[i][0], hn::WidenMulPairwiseAdd(di, ai, w0));
+      sum[i][1] = hn::Add(sum[i][1], hn::WidenMulPairwiseAdd(di, ai, w1));
+    }
+  }
+#else
+  const DU8 du8;
+  const auto w0 = hn::LoadU(du8, w), w1 = hn::LoadU(du8, w + 4 * kLanes);
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    int32_t four;
+    std::memcpy(&four, a + i * 4, 4);
+    const auto ai = hn::BitCast(DI8(), hn::Set(di, four));
+    sum[i][0] = Dot(w0, ai, sum[i][0]);
+    sum[i][1] = Dot(w1, ai, sum[i][1]);
+  }
+#endif
+}
 
 }  // namespace
 }  // namespace HWY_NAMESPACE

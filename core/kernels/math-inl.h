@@ -14,6 +14,7 @@
 #include "hwy/highway.h"
 
 #include "core/kernels/constant.h"
+#include "core/kernels/relaxed_simd.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sotto {
@@ -35,10 +36,10 @@ HWY_INLINE hn::Vec<D> Constant(D d) {
 template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
 HWY_INLINE void ReduceExp(D d, V x, V& r, VI& bits) {
   const V magic = Constant<12582912.0f>(d);
-  const V shifted = hn::MulAdd(x, Constant<1.442695041f>(d), magic);
+  const V shifted = FastMulAdd(x, Constant<1.442695041f>(d), magic);
   const V n = hn::Sub(shifted, magic);
-  r = hn::NegMulAdd(n, Constant<0.693359375f>(d), x);
-  r = hn::NegMulAdd(n, Constant<-2.12194440e-4f>(d), r);
+  r = FastNegMulAdd(n, Constant<0.693359375f>(d), x);
+  r = FastNegMulAdd(n, Constant<-2.12194440e-4f>(d), r);
   bits = hn::BitCast(hn::RebindToSigned<D>(), shifted);
 }
 
@@ -46,11 +47,11 @@ HWY_INLINE void ReduceExp(D d, V x, V& r, VI& bits) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpPolynomial(D d, V r) {
   V p = Constant<0.001381455804221332f>(d);
-  p = hn::MulAdd(p, r, Constant<0.008368736132979393f>(d));
-  p = hn::MulAdd(p, r, Constant<0.04166838899254799f>(d));
-  p = hn::MulAdd(p, r, Constant<0.1666652113199234f>(d));
-  p = hn::MulAdd(p, r, Constant<0.4999999403953552f>(d));
-  return hn::MulAdd(hn::Mul(r, r), p, r);
+  p = FastMulAdd(p, r, Constant<0.008368736132979393f>(d));
+  p = FastMulAdd(p, r, Constant<0.04166838899254799f>(d));
+  p = FastMulAdd(p, r, Constant<0.1666652113199234f>(d));
+  p = FastMulAdd(p, r, Constant<0.4999999403953552f>(d));
+  return FastMulAdd(hn::Mul(r, r), p, r);
 }
 
 // 2^(n + bias - 127), n in the low bits.
@@ -98,7 +99,7 @@ HWY_INLINE V Tanh(D d, V x) {
   hn::Vec<hn::RebindToSigned<D>> bits;
   ReduceExp(d, hn::Add(a, a), r, bits);
   const V s = PowerOfTwo(d, bits, 127);
-  const V m = hn::MulAdd(s, ExpPolynomial(d, r), hn::Sub(s, Constant<1.0f>(d)));
+  const V m = FastMulAdd(s, ExpPolynomial(d, r), hn::Sub(s, Constant<1.0f>(d)));
   return hn::CopySign(hn::Div(m, hn::Add(m, Constant<2.0f>(d))), x);
 }
 
@@ -118,12 +119,12 @@ HWY_INLINE V Softplus(D d, V x) {
   const V s = hn::Div(z, hn::Add(z, hn::Set(d, 2.0f)));
   const V u = hn::Mul(s, s);
   V p = hn::Set(d, 0.2815777837f);
-  p = hn::MulAdd(p, u, hn::Set(d, 0.2796515774f));
-  p = hn::MulAdd(p, u, hn::Set(d, 0.4002459523f));
-  p = hn::MulAdd(p, u, hn::Set(d, 0.6666632164f));
-  p = hn::MulAdd(p, u, hn::Set(d, 2.0f));
+  p = FastMulAdd(p, u, hn::Set(d, 0.2796515774f));
+  p = FastMulAdd(p, u, hn::Set(d, 0.4002459523f));
+  p = FastMulAdd(p, u, hn::Set(d, 0.6666632164f));
+  p = FastMulAdd(p, u, hn::Set(d, 2.0f));
   // The comparison is false of NaN, which stays.
-  return hn::MulAdd(s, p, hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x));
+  return FastMulAdd(s, p, hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x));
 }
 
 // The normal distribution's upper tail Q(a) = erfc(a / sqrt 2) / 2 for a >= 0, and e = exp(-a^2 /
@@ -133,15 +134,15 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NormalTail(D d, V a, V& e) {
   const V one = Constant<1.0f>(d);
   e = ExpOfNegative(d, hn::Mul(hn::Mul(a, a), Constant<-0.5f>(d)));
-  const V t = hn::Div(one, hn::MulAdd(a, Constant<0.35f>(d), one));
+  const V t = hn::Div(one, FastMulAdd(a, Constant<0.35f>(d), one));
   V p = Constant<0.028709834441542625f>(d);
-  p = hn::MulAdd(p, t, Constant<-0.1053205281496048f>(d));
-  p = hn::MulAdd(p, t, Constant<0.045293211936950684f>(d));
-  p = hn::MulAdd(p, t, Constant<0.19844385981559753f>(d));
-  p = hn::MulAdd(p, t, Constant<0.015715664252638817f>(d));
-  p = hn::MulAdd(p, t, Constant<0.1872178316116333f>(d));
-  p = hn::MulAdd(p, t, Constant<0.12896746397018433f>(d));
-  p = hn::MulAdd(p, t, Constant<0.0009726800490170717f>(d));
+  p = FastMulAdd(p, t, Constant<-0.1053205281496048f>(d));
+  p = FastMulAdd(p, t, Constant<0.045293211936950684f>(d));
+  p = FastMulAdd(p, t, Constant<0.19844385981559753f>(d));
+  p = FastMulAdd(p, t, Constant<0.015715664252638817f>(d));
+  p = FastMulAdd(p, t, Constant<0.1872178316116333f>(d));
+  p = FastMulAdd(p, t, Constant<0.12896746397018433f>(d));
+  p = FastMulAdd(p, t, Constant<0.0009726800490170717f>(d));
   return hn::Mul(e, p);
 }
 
@@ -157,7 +158,7 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Erf(D d, V x) {
   V e;
   const V q = NormalTail(d, hn::Mul(hn::Abs(x), Constant<1.41421356f>(d)), e);
-  return hn::CopySign(hn::NegMulAdd(Constant<2.0f>(d), q, Constant<1.0f>(d)), x);
+  return hn::CopySign(FastNegMulAdd(Constant<2.0f>(d), q, Constant<1.0f>(d)), x);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 
 #include "core/kernels/relaxed_simd.h"
+#include "core/kernels/turn-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sotto {
@@ -70,23 +71,6 @@ void PackAlong(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int6
   }
 }
 
-// Four rows of four turned: out[k * width + i] = in[i * stride + k].
-HWY_INLINE void Turn4x4(const float* HWY_RESTRICT in, int64_t stride, int64_t width,
-                        float* HWY_RESTRICT out) {
-  const D4 d;
-  const hn::Repartition<double, D4> d2;
-  const auto r0 = hn::LoadU(d, in), r1 = hn::LoadU(d, in + stride);
-  const auto r2 = hn::LoadU(d, in + 2 * stride), r3 = hn::LoadU(d, in + 3 * stride);
-  const auto a = hn::BitCast(d2, hn::InterleaveLower(d, r0, r1));  // 00 10 01 11
-  const auto b = hn::BitCast(d2, hn::InterleaveLower(d, r2, r3));  // 20 30 21 31
-  const auto e = hn::BitCast(d2, hn::InterleaveUpper(d, r0, r1));
-  const auto f = hn::BitCast(d2, hn::InterleaveUpper(d, r2, r3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, a, b)), d, out);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, a, b)), d, out + width);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, e, f)), d, out + 2 * width);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, e, f)), d, out + 3 * width);
-}
-
 // `out` [depth, width] from `in` with in[i, k] at in[i * stride + k]; the columns beyond `count`
 // are 0.
 void PackAcross(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int64_t depth,
@@ -96,7 +80,7 @@ void PackAcross(const float* HWY_RESTRICT in, int64_t stride, int64_t count, int
   for (int64_t k = 0; k < whole; k += 4) {
     for (int64_t i = 0; i < count; i += 4) {
       const int64_t row = std::min(i, count - 4);  // the last four may overlap those before
-      Turn4x4(in + row * stride + k, stride, width, out + k * width + row);
+      Turn4x4(in + row * stride + k, stride, out + k * width + row, width);
     }
   }
   for (int64_t k = whole; k < depth; ++k) {

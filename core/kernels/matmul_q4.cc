@@ -4,6 +4,7 @@
 // in the order of the groups and without contraction, so that the result is the same on every
 // target, bit by bit.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "core/kernels/matmul.h"
@@ -22,9 +23,9 @@
 namespace sotto {
 namespace {
 
-// A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one
-// may have fewer): [k_padded / 4][R][4], and their sums by group [groups][R], times -8, which takes
-// the offset of the weights back.
+// A product on its way. The rows of x lie quantized in tiles (RowTiles) of some R rows, one behind
+// the other: [k_padded / 4][R][4], and their sums by group [groups][R], times -8, which takes the
+// offset of the weights back.
 struct Q4Product {
   const float* x;
   int64_t m, k;
@@ -49,23 +50,28 @@ namespace {
 using DU16 = hn::Repartition<uint16_t, DU8>;
 using DU32 = hn::Repartition<uint32_t, DU8>;
 
-// A tile keeps a total and a sum for each vector of y.
-constexpr int kTileRows = kLanes == 4 ? 4 : 6;
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr int kTileRows = 14;
+#else
+constexpr int kTileRows = 6;
+#endif
+// Up to so many rows are a tile that takes weights apart itself; with more, they are spread first.
+constexpr int kDirectRows = 4;
 constexpr int Vectors(int rows) {
 #if SOTTO_Q8_WIDE
   return 1;
 #else
-  if (rows == 1) return kLanes == 4 ? 4 : 2;
-  return rows == 2 || kLanes != 8 ? 2 : 1;
+  return rows <= 2 || kLanes != 8 ? 2 : 1;
 #endif
 }
 constexpr int64_t kColumns = kLanes <= 8 ? 16 : 32;  // what a task takes: whole tiles for any rows
 
-// Rows first..last-1 as tiles; `first` begins a tile.
+// Tiles first..last-1.
 void QuantizeTiles(const Q4Product& p, int64_t first, int64_t last) {
+  const RowTiles tiles(p.m, kTileRows);
   const int64_t groups = p.k_padded / kQ4Group;
-  for (int64_t row = first; row < last; row += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, last - row);
+  for (int64_t tile = first; tile < last; ++tile) {
+    const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
     int32_t* sums = p.sums + row * groups;
     for (int64_t i = 0; i < rows; ++i) {
       p.row_scales[row + i] = QuantizeIntoTile<kQ4Group>(
@@ -212,8 +218,6 @@ HWY_INLINE void AddDots(const hn::Vec<DU8> (&w)[kVectors], const int8_t* HWY_RES
 
 template <int kRows, int kVectors>
 HWY_NOINLINE void Tile(const TileArgs& t) {
-  // One row has few sums, and each waits for itself: it keeps those of low and high nibbles apart.
-  constexpr bool kApart = kRows == 1;
   const hn::Vec<DU8> low_half = LowHalf(t);
   const DI32 di;
   const DF df;
@@ -225,13 +229,10 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
   const int8_t* HWY_RESTRICT a = t.a;
   const int32_t* HWY_RESTRICT sums = t.sums;
   for (size_t offset = 0; offset < t.bytes; offset += kQ4GroupBytes) {
-    VI32 sum[kRows][kVectors], more[kRows][kVectors];
+    VI32 sum[kRows][kVectors];
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Set(di, sums[i]);
-      if constexpr (kApart) {
-        for (int j = 0; j < kVectors; ++j) more[i][j] = hn::Zero(di);
-      }
     }
     sums += kRows;
     // Not unrolled: else all weights of the group are kept at once, and the totals leave the
@@ -246,12 +247,8 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
         high[j] = High(bytes, low_half);
       }
       AddDots(low, a, sum);
-      AddDots(high, a + kRows * 4, kApart ? more : sum);
+      AddDots(high, a + kRows * 4, sum);
       a += kRows * 8;
-    }
-    if constexpr (kApart) {
-      HWY_UNROLL(kVectors)
-      for (int j = 0; j < kVectors; ++j) sum[0][j] = hn::Add(sum[0][j], more[0][j]);
     }
     HWY_UNROLL(kVectors)
     for (int j = 0; j < kVectors; ++j) {
@@ -269,12 +266,7 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 
 template <int kRows>
 constexpr void (*kTile)(const TileArgs&) = Tile<kRows, Vectors(kRows)>;
-constexpr void (*kTiles[])(const TileArgs&) = {
-    nullptr,  kTile<1>, kTile<2>, kTile<3>, kTile<4>,
-#if HWY_MAX_BYTES > 16
-    kTile<5>, kTile<6>,
-#endif
-};
+constexpr void (*kTiles[])(const TileArgs&) = {nullptr, kTile<1>, kTile<2>, kTile<3>, kTile<4>};
 
 // The columns column..column+Vectors*kLanes-1 of one tile of rows. Where some lie beyond n the tile
 // works on a copy of the bias, and into a buffer.
@@ -299,7 +291,7 @@ void MultiplyTile(const Q4Product& p, int64_t row, int64_t rows, int64_t column)
   const int64_t inside = std::min(columns, p.n - column);
   if (inside == columns) return kTiles[rows](t);
 
-  alignas(64) float bias[kColumns] = {}, y[kTileRows * kColumns];
+  alignas(64) float bias[kColumns] = {}, y[kDirectRows * kColumns];
   if (p.bias != nullptr) {
     std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
     t.bias = bias;
@@ -313,16 +305,283 @@ void MultiplyTile(const Q4Product& p, int64_t row, int64_t rows, int64_t column)
   }
 }
 
+// ---- One row, its weights read in streams.
+
+struct StreamArgs {
+  const Activation8* a;        // [groups * 8][4]
+  const int32_t* sums;         // [groups]
+  const uint8_t* w[kStreams];  // panels
+  size_t bytes;                // of a panel
+  float* totals;               // [kStreams][8]
+  uint8_t low_half[16];
+};
+
+HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
+  constexpr int kVectors = kLanes >= 8 ? 1 : 2;  // of a panel
+  const DU8 du8;
+  const DI32 di;
+  const DF df;
+  const hn::Rebind<uint16_t, DU32> du16;
+  const DU32 du32;
+#if HWY_ARCH_WASM
+  const hn::Vec<DU8> low_half = hn::LoadU(du8, t.low_half);
+#else
+  const hn::Vec<DU8> low_half = hn::Set(du8, uint8_t{15});
+#endif
+  const Activation8* HWY_RESTRICT a = t.a;
+  const int32_t* HWY_RESTRICT sums = t.sums;
+  const uint8_t* w[kStreams];
+  for (int s = 0; s < kStreams; ++s) w[s] = t.w[s];
+  std::memset(t.totals, 0, kStreams * 8 * sizeof(float));
+  for (size_t offset = 0; offset < t.bytes; offset += kQ4GroupBytes) {
+#if SOTTO_Q8_WIDE
+    VI32 sum[kStreams][kVectors][1][2];
+    for (int s = 0; s < kStreams; ++s) {
+      for (int j = 0; j < kVectors; ++j) sum[s][j][0][0] = sum[s][j][0][1] = hn::Zero(di);
+    }
+#else
+    VI32 sum[kStreams][kVectors];
+    const VI32 start = hn::Set(di, *sums);
+    for (int s = 0; s < kStreams; ++s) {
+      for (int j = 0; j < kVectors; ++j) sum[s][j] = start;
+    }
+#endif
+#pragma clang loop unroll(disable)
+    for (size_t octet = 0; octet < 128; octet += 32) {
+#if !SOTTO_Q8_WIDE
+      int32_t four[2];
+      std::memcpy(four, a, 8);
+      const auto first = hn::BitCast(DI8(), hn::Set(di, four[0]));
+      const auto second = hn::BitCast(DI8(), hn::Set(di, four[1]));
+#endif
+      HWY_UNROLL(kStreams)
+      for (int s = 0; s < kStreams; ++s) {
+        HWY_UNROLL(kVectors)
+        for (int j = 0; j < kVectors; ++j) {
+          const auto bytes = hn::LoadU(du8, w[s] + offset + octet + j * 16);
+#if SOTTO_Q8_WIDE
+          AddWide<1>(hn::And(bytes, low_half), a, sum[s][j]);
+          AddWide<1>(High(bytes, low_half), a + 4, sum[s][j]);
+#else
+          sum[s][j] = Dot(hn::And(bytes, low_half), first, sum[s][j]);
+          sum[s][j] = Dot(High(bytes, low_half), second, sum[s][j]);
+#endif
+        }
+      }
+      a += 8;
+    }
+    HWY_UNROLL(kStreams)
+    for (int s = 0; s < kStreams; ++s) {
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) {
+        const auto* bits = reinterpret_cast<const uint16_t*>(w[s] + offset + 128) + j * kLanes;
+        const VF scale =
+            hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(du32, hn::LoadU(du16, bits))));
+#if SOTTO_Q8_WIDE
+        const VI32 both = hn::Add(hn::ConcatEven(di, sum[s][j][0][1], sum[s][j][0][0]),
+                                  hn::ConcatOdd(di, sum[s][j][0][1], sum[s][j][0][0]));
+        const VI32 exact = hn::Add(both, hn::Set(di, *sums));
+#else
+        const VI32 exact = sum[s][j];
+#endif
+        float* total = t.totals + s * 8 + j * kLanes;
+        hn::StoreU(hn::Add(hn::LoadU(df, total), hn::Mul(scale, hn::ConvertTo(df, exact))), df,
+                   total);
+      }
+    }
+    ++sums;
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // totals stay in memory
+  }
+}
+
+// The panels first..last-1 for the one row that there is.
+void MultiplyRow(const Q4Product& p, int64_t first, int64_t last) {
+  alignas(64) float totals[kStreams * 8];
+  StreamArgs t;
+  t.a = p.rows;
+  t.sums = p.sums;
+  t.bytes = static_cast<size_t>(p.panel_bytes);
+  t.totals = totals;
+  std::memset(t.low_half, 15, sizeof(t.low_half));
+  InStreams(first, last, kStreams, [&](const int64_t* panels, int64_t count) {
+    for (int64_t s = 0; s < kStreams; ++s)
+      t.w[s] = p.weights + panels[s < count ? s : 0] * p.panel_bytes;
+    MultiplyStreams(t);
+    for (int64_t s = 0; s < count; ++s) {
+      const int64_t column = panels[s] * 8, columns = std::min<int64_t>(8, p.n - column);
+      for (int64_t j = 0; j < columns; ++j) {
+        const float y = p.row_scales[0] * totals[s * 8 + j];
+        p.y[column + j] = p.bias == nullptr ? y : y + p.bias[column + j];
+      }
+    }
+  });
+}
+
+// ---- Many rows: the weights of a few columns are spread once for all of them.
+
+struct SpreadArgs {
+  const Activation8* a;  // [groups * 8][rows][4]
+  const int32_t* sums;   // [groups][rows]
+  const Weight8* w;
+  const float* scales;  // [groups][kSpreadColumns]
+  int64_t groups;
+  bool first, last;  // blocks of K; between them y holds the totals
+  float* totals;     // [rows][kSpreadColumns]: registers hold the sums
+  const float* row_scales;
+  const float* bias;  // or null
+  float* y;
+  int64_t stride;
+};
+
+template <int kRows>
+HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
+  const DI32 di;
+  const DF df;
+  float* const totals = t.totals;
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < 2; ++j) {
+      const VF begin = t.first ? hn::Zero(df) : hn::LoadU(df, t.y + i * t.stride + j * kLanes);
+      hn::Store(begin, df, totals + i * kSpreadColumns + j * kLanes);
+    }
+  }
+  const Activation8* HWY_RESTRICT a = t.a;
+  const int32_t* HWY_RESTRICT sums = t.sums;
+  const Weight8* HWY_RESTRICT w = t.w;
+  const float* scales = t.scales;
+  for (int64_t g = 0; g < t.groups; ++g) {
+    VI32 sum[kRows][2];
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Set(di, sums[i]);
+    sums += kRows;
+#pragma clang loop unroll_count(2)
+    for (int step = 0; step < kQ4Group / 4; ++step) {
+      AddSpread<kRows>(w, a, sum);
+      w += 4 * kSpreadColumns;
+      a += kRows * 4;
+    }
+    const VF scale0 = hn::LoadU(df, scales), scale1 = hn::LoadU(df, scales + kLanes);
+    scales += kSpreadColumns;
+    HWY_UNROLL(kRows)
+    for (int i = 0; i < kRows; ++i) {
+      float* total = totals + i * kSpreadColumns;
+      hn::Store(hn::Add(hn::Load(df, total), hn::Mul(scale0, hn::ConvertTo(df, sum[i][0]))), df,
+                total);
+      total += kLanes;
+      hn::Store(hn::Add(hn::Load(df, total), hn::Mul(scale1, hn::ConvertTo(df, sum[i][1]))), df,
+                total);
+    }
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // totals stay in memory
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < 2; ++j) {
+      VF y = hn::Load(df, totals + i * kSpreadColumns + j * kLanes);
+      if (t.last) {
+        y = hn::Mul(hn::Set(df, t.row_scales[i]), y);
+        if (t.bias != nullptr) y = hn::Add(y, hn::LoadU(df, t.bias + j * kLanes));
+      }
+      hn::StoreU(y, df, t.y + i * t.stride + j * kLanes);
+    }
+  }
+}
+
+constexpr void (*kSpreadTiles[])(const SpreadArgs&) = {
+    nullptr,        SpreadTile<1>,  SpreadTile<2>,  SpreadTile<3>,
+    SpreadTile<4>,  SpreadTile<5>,  SpreadTile<6>,
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+    SpreadTile<7>,  SpreadTile<8>,  SpreadTile<9>,  SpreadTile<10>,
+    SpreadTile<11>, SpreadTile<12>, SpreadTile<13>, SpreadTile<14>,
+#endif
+};
+
+// Groups first..last-1 of the columns from `column` on. What lies beyond W's panels is of the last.
+void SpreadWeights(const Q4Product& p, int64_t column, int64_t first, int64_t last, Weight8* w,
+                   float* scales) {
+  const D16 d;
+  const auto low_half = hn::Set(d, uint8_t{15});
+  const hn::Repartition<uint16_t, D16> d16;
+  const int64_t last_panel = (p.n + 7) / 8 - 1;
+  for (int64_t c = 0; c < kSpreadColumns; c += 8) {
+    const uint8_t* from = p.weights + std::min((column + c) / 8, last_panel) * p.panel_bytes;
+    for (int64_t g = first; g < last; ++g) {
+      const uint8_t* group = from + g * kQ4GroupBytes;
+      Weight8* to = w + (g - first) * kQ4Group * kSpreadColumns + c * (SOTTO_Q8_WIDE ? 2 : 4);
+      for (int64_t octet = 0; octet < 4; ++octet) {
+        const auto left = hn::LoadU(d, group + octet * 32);
+        const auto right = hn::LoadU(d, group + octet * 32 + 16);
+        const auto high = [&](hn::Vec<D16> bytes) {
+          return hn::And(hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(d16, bytes))), low_half);
+        };
+        Spread(hn::And(left, low_half), hn::And(right, low_half), to);
+        Spread(high(left), high(right), to + 4 * kSpreadColumns);
+        to += 8 * kSpreadColumns;
+      }
+      for (int64_t j = 0; j < 8; ++j) {
+        uint16_t half;
+        std::memcpy(&half, group + 128 + j * 2, 2);
+        const uint32_t bits = static_cast<uint32_t>(half) << 16;
+        std::memcpy(scales + (g - first) * kSpreadColumns + c + j, &bits, 4);
+      }
+    }
+  }
+}
+
+// The columns column..column+kSpreadColumns-1 of all rows. Where some lie beyond n each tile of
+// rows goes through a buffer.
+void MultiplySpread(const Q4Product& p, int64_t column) {
+  alignas(64) Weight8 w[kSpreadDepth * kSpreadColumns];
+  alignas(64) float scales[kSpreadDepth / kQ4Group * kSpreadColumns];
+  alignas(64) float totals[kTileRows * kSpreadColumns], edge[kTileRows * kSpreadColumns];
+  alignas(64) float bias[kSpreadColumns] = {};
+  const int64_t groups = p.k_padded / kQ4Group;
+  const int64_t block = SpreadBlock(p.k_padded, kQ4Group) / kQ4Group;
+  const int64_t inside = std::min(kSpreadColumns, p.n - column);
+  const bool whole = inside == kSpreadColumns;
+  SpreadArgs t;
+  t.w = w;
+  t.scales = scales;
+  t.totals = totals;
+  t.stride = whole ? p.n : kSpreadColumns;
+  t.bias = nullptr;
+  if (p.bias != nullptr) {
+    std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
+    t.bias = bias;
+  }
+  const RowTiles tiles(p.m, kTileRows);
+  const int64_t many = whole ? tiles.tiles : 1;  // tiles for which the weights are spread
+  for (int64_t top = 0; top < tiles.tiles; top += many) {
+    for (int64_t g = 0; g < groups; g += block) {
+      t.groups = std::min(block, groups - g);
+      t.first = g == 0;
+      t.last = g + t.groups == groups;
+      SpreadWeights(p, column, g, g + t.groups, w, scales);
+      for (int64_t tile = top; tile < top + many; ++tile) {
+        const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
+        t.a = p.rows + row * p.k_padded + g * kQ4Group * rows;
+        t.sums = p.sums + row * groups + g * rows;
+        t.row_scales = p.row_scales + row;
+        t.y = whole ? p.y + row * p.n + column : edge;
+        kSpreadTiles[rows](t);
+      }
+    }
+    const int64_t begin = tiles.Begin(top);
+    for (int64_t i = begin; i < tiles.Begin(top + 1) && !whole; ++i) {
+      std::memcpy(p.y + i * p.n + column, edge + (i - begin) * kSpreadColumns,
+                  static_cast<size_t>(inside) * sizeof(float));
+    }
+  }
+}
+
 // All quantized rows times the columns of tasks begin..end-1.
 void MultiplyTasks(const Q4Product& p, int64_t begin, int64_t end) {
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t left = task * kColumns, right = std::min(left + kColumns, p.n);
-    for (int64_t row = 0; row < p.m; row += kTileRows) {
-      const int64_t rows = std::min<int64_t>(kTileRows, p.m - row);
-      const int64_t step = Vectors(static_cast<int>(rows)) * kLanes;
-      for (int64_t column = left; column < right; column += step) {
-        MultiplyTile(p, row, rows, column);
-      }
+  const int64_t left = begin * kColumns, right = std::min(end * kColumns, p.n);
+  if (p.m == 1 && kLanes <= 8) return MultiplyRow(p, left / 8, (right + 7) / 8);
+  const bool spread = p.m > kDirectRows;
+  const int64_t step = spread ? kSpreadColumns : Vectors(static_cast<int>(p.m)) * kLanes;
+  for (int64_t column = left; column < right; column += step) {
+    if (spread) {
+      MultiplySpread(p, column);
+    } else {
+      MultiplyTile(p, 0, p.m, column);
     }
   }
 }
@@ -330,11 +589,8 @@ void MultiplyTasks(const Q4Product& p, int64_t begin, int64_t end) {
 int64_t Q4TileRows() { return kTileRows; }
 
 void MatMulQ4Target(const Q4Product& p, ThreadPool* pool) {
-  const int64_t tiles = (p.m + kTileRows - 1) / kTileRows;
-  ParallelFor(pool, tiles, std::max<int64_t>(1, 16384 / (p.k * kTileRows)),
-              [&](int64_t begin, int64_t end) {
-                QuantizeTiles(p, begin * kTileRows, std::min(end * kTileRows, p.m));
-              });
+  ParallelFor(pool, RowTiles(p.m, kTileRows).tiles, std::max<int64_t>(1, 16384 / (p.k * kTileRows)),
+              [&](int64_t begin, int64_t end) { QuantizeTiles(p, begin, end); });
   const int64_t tasks = (p.n + kColumns - 1) / kColumns;
   ParallelFor(pool, tasks, std::max<int64_t>(1, 65536 / (p.k * kColumns)),
               [&](int64_t begin, int64_t end) { MultiplyTasks(p, begin, end); });

@@ -24,8 +24,8 @@
 namespace sotto {
 namespace {
 
-// A product on its way. The rows of x lie quantized in tiles of R = tile_rows rows (the last one
-// may have fewer): [k_padded / 4][R][4].
+// A product on its way. The rows of x lie quantized in tiles (RowTiles) of some R rows, one behind
+// the other: [k_padded / 4][R][4].
 struct Q8Product {
   const float* x;
   int64_t m, k;
@@ -48,12 +48,16 @@ namespace sotto {
 namespace HWY_NAMESPACE {
 namespace {
 
-#if SOTTO_Q8_WIDE
-constexpr int kTileRows = 4;
-#elif HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
 constexpr int kTileRows = 14;
 #else
 constexpr int kTileRows = 6;
+#endif
+#if SOTTO_Q8_WIDE
+// Up to so many rows are a tile that widens weights itself; with more, they are widened first.
+constexpr int kDirectRows = 4;
+#else
+constexpr int kDirectRows = kTileRows;
 #endif
 // Vectors of columns in a tile of so many rows: as many sums as registers hold, and in the case of
 // one row enough independent chains to hide the latency of a sum.
@@ -79,10 +83,11 @@ void QuantizeRowTarget(const float* x, int64_t k, int8_t* q, float* scale, int32
   }
 }
 
-// Rows first..last-1 as tiles; `first` begins a tile.
+// Tiles first..last-1.
 void QuantizeTiles(const Q8Product& p, int64_t first, int64_t last) {
-  for (int64_t row = first; row < last; row += kTileRows) {
-    const int64_t rows = std::min<int64_t>(kTileRows, last - row);
+  const RowTiles tiles(p.m, kTileRows);
+  for (int64_t tile = first; tile < last; ++tile) {
+    const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
     for (int64_t i = 0; i < rows; ++i) {
       uint32_t sum = 0;  // may wrap, as the sums of the product do
       p.row_scales[row + i] = QuantizeIntoTile<256>(
@@ -231,66 +236,262 @@ constexpr void (*kTiles[])(const TileArgs&) = {
 #endif
 };
 
-// The columns column..column+Vectors*kLanes-1 of one tile of rows. Where some lie beyond n the tile
-// works on copies of scales and bias, and into a buffer.
-void MultiplyTile(const Q8Product& p, int64_t row, int64_t rows, int64_t column) {
-  const int64_t columns = Vectors(static_cast<int>(rows)) * kLanes;
+// The columns column..column+Vectors*kLanes-1 of all rows. Where some lie beyond n a tile works on
+// copies of scales and bias, and into a buffer.
+void MultiplyColumns(const Q8Product& p, int64_t column) {
+  const RowTiles tiles(p.m, kTileRows);
+  const int64_t columns = Vectors(static_cast<int>(std::min<int64_t>(p.m, kTileRows))) * kLanes;
+  const int64_t inside = std::min(columns, p.n - column), last = (p.n + 7) / 8 - 1;
+  const bool whole = inside == columns;
+  alignas(64) float scales[kColumns] = {}, bias[kColumns] = {}, y[kDirectRows * kColumns];
   constexpr int64_t kStep = kLanes == 4 ? 4 : 8;
   TileArgs t;
-  t.a = p.rows + row * p.k_padded;
-  t.row_scales = p.row_scales + row;
-  t.row_sums = p.row_sums + row;
   t.groups = p.k_padded / kQ8Group;
-  const int64_t last = (p.n + 7) / 8 - 1;
   for (int64_t j = 0; j * kStep < columns; ++j) {
     const int64_t c = column + j * kStep;
     t.w[j] = p.weights + std::min(c / 8, last) * p.panel_bytes + c % 8 * 4;
   }
   t.scales = p.scales + column;
   t.bias = p.bias == nullptr ? nullptr : p.bias + column;
-  t.y = p.y + row * p.n + column;
-  t.stride = p.n;
-  const int64_t inside = std::min(columns, p.n - column);
-  if (inside == columns) return kTiles[rows](t);
-
-  alignas(64) float scales[kColumns] = {}, bias[kColumns] = {}, y[kTileRows * kColumns];
-  std::memcpy(scales, p.scales + column, static_cast<size_t>(inside) * sizeof(float));
-  t.scales = scales;
-  if (p.bias != nullptr) {
-    std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
-    t.bias = bias;
+  t.stride = whole ? p.n : columns;
+  if (!whole) {
+    std::memcpy(scales, t.scales, static_cast<size_t>(inside) * sizeof(float));
+    t.scales = scales;
+    if (t.bias != nullptr) {
+      std::memcpy(bias, t.bias, static_cast<size_t>(inside) * sizeof(float));
+      t.bias = bias;
+    }
   }
-  t.y = y;
-  t.stride = columns;
-  kTiles[rows](t);
-  for (int64_t i = 0; i < rows; ++i) {
-    std::memcpy(p.y + (row + i) * p.n + column, y + i * columns,
-                static_cast<size_t>(inside) * sizeof(float));
+  for (int64_t tile = 0, row = 0; tile < tiles.tiles; ++tile) {
+    const int64_t rows = tiles.Begin(tile + 1) - row;
+    t.a = p.rows + row * p.k_padded;
+    t.row_scales = p.row_scales + row;
+    t.row_sums = p.row_sums + row;
+    t.y = whole ? p.y + row * p.n + column : y;
+    kTiles[rows](t);
+    for (int64_t i = 0; i < rows && !whole; ++i) {
+      std::memcpy(p.y + (row + i) * p.n + column, y + i * columns,
+                  static_cast<size_t>(inside) * sizeof(float));
+    }
+    row += rows;
   }
 }
 
-// All quantized rows times the columns of tasks begin..end-1.
-void MultiplyTasks(const Q8Product& p, int64_t begin, int64_t end) {
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t left = task * kColumns, right = std::min(left + kColumns, p.n);
-    for (int64_t row = 0; row < p.m; row += kTileRows) {
-      const int64_t rows = std::min<int64_t>(kTileRows, p.m - row);
-      const int64_t step = Vectors(static_cast<int>(rows)) * kLanes;
-      for (int64_t column = left; column < right; column += step) {
-        MultiplyTile(p, row, rows, column);
+// ---- One row, its weights read in streams.
+
+struct StreamArgs {
+  const Activation8* a;        // [groups][4]
+  const uint8_t* w[kStreams];  // panels
+  int64_t groups;
+  int32_t* sums;  // [kStreams][8]
+};
+
+HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
+  constexpr int kVectors = kLanes >= 8 ? 1 : 2;  // of a panel
+  const DU8 du8;
+  const DI32 di;
+  const Activation8* HWY_RESTRICT a = t.a;
+  const uint8_t* w[kStreams];
+  for (int s = 0; s < kStreams; ++s) w[s] = t.w[s];
+  const size_t end = static_cast<size_t>(t.groups) * 32;
+#if SOTTO_Q8_WIDE
+  const DI16 di16;
+  const hn::Repartition<int64_t, DU8> di64;
+  VI32 sum[kStreams][kVectors][2];
+  for (int s = 0; s < kStreams; ++s) {
+    for (int j = 0; j < kVectors; ++j) sum[s][j][0] = sum[s][j][1] = hn::Zero(di);
+  }
+  for (size_t offset = 0; offset < end; offset += 32) {
+    int64_t four;
+    std::memcpy(&four, a, 8);
+    a += 4;
+    const auto ai = hn::BitCast(di16, hn::Set(di64, four));
+    HWY_UNROLL(kStreams)
+    for (int s = 0; s < kStreams; ++s) {
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) {
+        const auto bytes = hn::LoadU(du8, w[s] + offset + j * 16);
+        const auto low = hn::PromoteLowerTo(di16, bytes), high = hn::PromoteUpperTo(di16, bytes);
+        sum[s][j][0] = hn::Add(sum[s][j][0], hn::WidenMulPairwiseAdd(di, ai, low));
+        sum[s][j][1] = hn::Add(sum[s][j][1], hn::WidenMulPairwiseAdd(di, ai, high));
+      }
+    }
+  }
+#else
+  VI32 sum[kStreams][kVectors];
+  for (int s = 0; s < kStreams; ++s) {
+    for (int j = 0; j < kVectors; ++j) sum[s][j] = hn::Zero(di);
+  }
+  for (size_t offset = 0; offset < end; offset += 32) {
+    int32_t four;
+    std::memcpy(&four, a, 4);
+    a += 4;
+    const auto ai = hn::BitCast(DI8(), hn::Set(di, four));
+    HWY_UNROLL(kStreams)
+    for (int s = 0; s < kStreams; ++s) {
+      HWY_UNROLL(kVectors)
+      for (int j = 0; j < kVectors; ++j) {
+        sum[s][j] = Dot(hn::LoadU(du8, w[s] + offset + j * 16), ai, sum[s][j]);
+      }
+    }
+  }
+#endif
+  HWY_UNROLL(kStreams)
+  for (int s = 0; s < kStreams; ++s) {
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) {
+#if SOTTO_Q8_WIDE
+      const VI32 all = hn::Add(hn::ConcatEven(di, sum[s][j][1], sum[s][j][0]),
+                               hn::ConcatOdd(di, sum[s][j][1], sum[s][j][0]));
+#else
+      const VI32 all = sum[s][j];
+#endif
+      hn::StoreU(all, di, t.sums + s * 8 + j * kLanes);
+    }
+  }
+}
+
+// The panels first..last-1 for the one row that there is.
+void MultiplyRow(const Q8Product& p, int64_t first, int64_t last) {
+  alignas(64) int32_t sums[kStreams * 8];
+  StreamArgs t;
+  t.a = p.rows;
+  t.groups = p.k_padded / kQ8Group;
+  t.sums = sums;
+  const uint32_t offset = static_cast<uint32_t>(p.row_sums[0]) * kQ8Offset;
+  InStreams(first, last, kStreams, [&](const int64_t* panels, int64_t count) {
+    for (int64_t s = 0; s < kStreams; ++s)
+      t.w[s] = p.weights + panels[s < count ? s : 0] * p.panel_bytes;
+    MultiplyStreams(t);
+    for (int64_t s = 0; s < count; ++s) {
+      const int64_t column = panels[s] * 8, columns = std::min<int64_t>(8, p.n - column);
+      for (int64_t j = 0; j < columns; ++j) {
+        const uint32_t sum = static_cast<uint32_t>(sums[s * 8 + j]) - offset;
+        const float y =
+            p.row_scales[0] * p.scales[column + j] * static_cast<float>(static_cast<int32_t>(sum));
+        p.y[column + j] = p.bias == nullptr ? y : y + p.bias[column + j];
+      }
+    }
+  });
+}
+
+#if SOTTO_Q8_WIDE
+
+// ---- Many rows: the weights of a few columns are widened once for all of them.
+
+struct SpreadArgs {
+  const Activation8* a;  // [groups][rows][4]
+  const Weight8* w;
+  int64_t groups;
+  bool first, last;  // blocks of K; between them y holds the sums, as integers
+  TileArgs out;      // row_scales, row_sums, scales, bias, y and stride
+};
+
+template <int kRows>
+HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
+  const DI32 di;
+  const DF df;
+  VI32 sum[kRows][2];
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < 2; ++j) {
+      sum[i][j] = t.first ? hn::Zero(di)
+                          : hn::BitCast(di, hn::LoadU(df, t.out.y + i * t.out.stride + j * kLanes));
+    }
+  }
+  const Activation8* HWY_RESTRICT a = t.a;
+  const Weight8* HWY_RESTRICT w = t.w;
+  for (int64_t g = 0; g < t.groups; ++g) {
+    AddSpread<kRows>(w, a, sum);
+    w += 4 * kSpreadColumns;
+    a += kRows * 4;
+  }
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < 2; ++j) {
+      if (t.last) {
+        Finish(t.out, i, j, sum[i][j]);
+      } else {
+        hn::StoreU(hn::BitCast(df, sum[i][j]), df, t.out.y + i * t.out.stride + j * kLanes);
       }
     }
   }
 }
 
+constexpr void (*kSpreadTiles[])(const SpreadArgs&) = {
+    nullptr,       SpreadTile<1>, SpreadTile<2>, SpreadTile<3>,
+    SpreadTile<4>, SpreadTile<5>, SpreadTile<6>,
+};
+
+// The columns column..column+kSpreadColumns-1, a panel, of all rows. Where some lie beyond n each
+// tile of rows goes through a buffer.
+void MultiplySpread(const Q8Product& p, int64_t column) {
+  alignas(64) Weight8 w[kSpreadDepth * kSpreadColumns];
+  alignas(64) float scales[kSpreadColumns] = {}, bias[kSpreadColumns] = {};
+  alignas(64) float edge[kTileRows * kSpreadColumns];
+  const D16 d;
+  const uint8_t* panel = p.weights + column / 8 * p.panel_bytes;
+  const int64_t groups = p.k_padded / kQ8Group;
+  const int64_t block = SpreadBlock(p.k_padded, kQ8Group) / kQ8Group;
+  const int64_t inside = std::min(kSpreadColumns, p.n - column);
+  const bool whole = inside == kSpreadColumns;
+  std::memcpy(scales, p.scales + column, static_cast<size_t>(inside) * sizeof(float));
+  SpreadArgs t;
+  t.w = w;
+  t.out.scales = scales;
+  t.out.bias = nullptr;
+  if (p.bias != nullptr) {
+    std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
+    t.out.bias = bias;
+  }
+  t.out.stride = whole ? p.n : kSpreadColumns;
+  const RowTiles tiles(p.m, kTileRows);
+  const int64_t many = whole ? tiles.tiles : 1;  // tiles for which the weights are spread
+  for (int64_t top = 0; top < tiles.tiles; top += many) {
+    for (int64_t g = 0; g < groups; g += block) {
+      t.groups = std::min(block, groups - g);
+      t.first = g == 0;
+      t.last = g + t.groups == groups;
+      for (int64_t i = 0; i < t.groups; ++i) {
+        const uint8_t* from = panel + (g + i) * 32;
+        Spread(hn::LoadU(d, from), hn::LoadU(d, from + 16), w + i * 4 * kSpreadColumns);
+      }
+      for (int64_t tile = top; tile < top + many; ++tile) {
+        const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
+        t.a = p.rows + row * p.k_padded + g * kQ8Group * rows;
+        t.out.row_scales = p.row_scales + row;
+        t.out.row_sums = p.row_sums + row;
+        t.out.y = whole ? p.y + row * p.n + column : edge;
+        kSpreadTiles[rows](t);
+      }
+    }
+    const int64_t begin = tiles.Begin(top);
+    for (int64_t i = begin; i < tiles.Begin(top + 1) && !whole; ++i) {
+      std::memcpy(p.y + i * p.n + column, edge + (i - begin) * kSpreadColumns,
+                  static_cast<size_t>(inside) * sizeof(float));
+    }
+  }
+}
+
+#endif  // SOTTO_Q8_WIDE
+
+// All quantized rows times the columns of tasks begin..end-1.
+void MultiplyTasks(const Q8Product& p, int64_t begin, int64_t end) {
+  const int64_t left = begin * kColumns, right = std::min(end * kColumns, p.n);
+  if (p.m == 1 && kLanes <= 8) return MultiplyRow(p, left / 8, (right + 7) / 8);
+#if SOTTO_Q8_WIDE
+  if (p.m > kDirectRows) {
+    for (int64_t column = left; column < right; column += kSpreadColumns) MultiplySpread(p, column);
+    return;
+  }
+#endif
+  const int64_t step = Vectors(static_cast<int>(std::min<int64_t>(p.m, kTileRows))) * kLanes;
+  for (int64_t column = left; column < right; column += step) MultiplyColumns(p, column);
+}
+
 int64_t TileRows() { return kTileRows; }
 
 void MatMulQ8Target(const Q8Product& p, ThreadPool* pool) {
-  const int64_t tiles = (p.m + kTileRows - 1) / kTileRows;
-  ParallelFor(pool, tiles, std::max<int64_t>(1, 16384 / (p.k * kTileRows)),
-              [&](int64_t begin, int64_t end) {
-                QuantizeTiles(p, begin * kTileRows, std::min(end * kTileRows, p.m));
-              });
+  ParallelFor(pool, RowTiles(p.m, kTileRows).tiles, std::max<int64_t>(1, 16384 / (p.k * kTileRows)),
+              [&](int64_t begin, int64_t end) { QuantizeTiles(p, begin, end); });
   const int64_t tasks = (p.n + kColumns - 1) / kColumns;
   ParallelFor(pool, tasks, std::max<int64_t>(1, 65536 / (p.k * kColumns)),
               [&](int64_t begin, int64_t end) { MultiplyTasks(p, begin, end); });

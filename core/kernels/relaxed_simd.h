@@ -29,6 +29,16 @@ HWY_INLINE V FastMulAdd(V a, V b, V c) {
 #endif
 }
 
+// c - a * b, likewise.
+template <class V>
+HWY_INLINE V FastNegMulAdd(V a, V b, V c) {
+#if SOTTO_RELAXED_SIMD
+  return V{wasm_f32x4_relaxed_nmadd(a.raw, b.raw, c.raw)};
+#else
+  return hwy::HWY_NAMESPACE::NegMulAdd(a, b, c);
+#endif
+}
+
 #if SOTTO_RELAXED_SIMD
 // sums[i] += sum of bytes[4i..4i+3] * seven[4i..4i+3]; exact where every byte of `seven` is in
 // 0..127.
