@@ -20,7 +20,7 @@ enum class Activation : uint8_t {
 };
 
 // y[i] = f(x[i]); y may be x. Relative error below 1e-6 (absolute below 1e-7 near zero,
-// of GELU and its approximation below 6e-7).
+// of GELU and its approximation below 8e-7).
 void Activate(Activation f, const float* x, float* y, int64_t count, ThreadPool* pool);
 // dx[i] += dy[i] f'(x[i]), from the input x.
 void ActivateBackward(Activation f, const float* x, const float* dy, float* dx, int64_t count,
