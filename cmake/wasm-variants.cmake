@@ -1,5 +1,6 @@
 # The builds for WebAssembly, where nothing is dispatched at run time: web/variants.ts picks one of
-# these by name. A variant is one line here and one preset.
+# these by name, or the worker `tokenizer`, which has tokenizers alone. A variant is one line here and
+# one preset.
 set(variants
   "simd            -msimd128"
   "relaxed         -msimd128 -mrelaxed-simd -DSOTTO_RELAXED_SIMD=1"
