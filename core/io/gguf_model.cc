@@ -107,6 +107,7 @@ class Settings {
   // What names of tensors say.
   bool has_output = false, has_attention_bias = false, has_mlp_bias = false, has_gate = false;
   int64_t heads = 0, kv_heads = 0, width = 0, head_dim = 0, layers = 0, feed_forward = 0;
+  int64_t decoder_start = -1;  // the first token of a decoder; -1: none is said
   int64_t key_heads = 0, value_heads = 0, value_dim = 0;  // of linear attention
 
  private:
@@ -548,8 +549,7 @@ Result<bool> T5(Settings& s, std::vector<TensorInfo>&, const GgufPeek&) {
       s.PutInt("relative_attention_num_buckets", "attention.relative_buckets_count", 1, 1 << 16));
   SOTTO_RETURN_IF_ERROR(s.PutNumber("layer_norm_epsilon", "attention.layer_norm_rms_epsilon"));
   if (s.Has("decoder_start_token_id")) {
-    SOTTO_RETURN_IF_ERROR(
-        s.PutInt("decoder_start_token_id", "decoder_start_token_id", 0, kMaxVocab));
+    SOTTO_ASSIGN_OR_RETURN(s.decoder_start, s.Int("decoder_start_token_id", 0, kMaxVocab));
   }
   s.Put("feed_forward_proj", Json::String(s.has_gate ? "gated-gelu" : "relu"));
   s.Put("tie_word_embeddings", Json::Bool(!s.has_output));
@@ -1061,6 +1061,7 @@ Result<bool> DescribeGguf(const GgufMetadata& metadata, std::vector<TensorInfo>&
   SOTTO_RETURN_IF_ERROR(Rename(*architecture, s, tensors));
   std::vector<Json::Member> ids;
   SOTTO_RETURN_IF_ERROR(DescribeTokens(metadata, vocab, ids, files));
+  if (s.decoder_start >= 0) ids.emplace_back("decoder_start_token_id", Json::Int(s.decoder_start));
   for (const auto& [key, id] : ids) s.Put(key, id);
   SOTTO_RETURN_IF_ERROR(DescribePooling(metadata, StrCat(name, ".pooling_type"), files));
   files.config = s.Config().Dump();

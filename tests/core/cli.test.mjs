@@ -114,6 +114,19 @@ test('generate gives the ids that Hugging Face gives', () => {
   }
 });
 
+test('a GGUF file says what a decoder begins with', () => {
+  const { ids } = json([
+    'generate',
+    '--model',
+    'tests/golden/gguf/t5.gguf',
+    '--ids',
+    '5,6,7',
+    '--set',
+    'max_new_tokens=3',
+  ]);
+  assert.deepEqual([ids[0].length, ids[0][0]], [4, 0]);
+});
+
 test('inspect tells what a model is, for programs and for readers', () => {
   const { status, stdout, stderr } = sotto(['inspect', '--model', 'models/sotto-write']);
   assert.equal(status, 0, stderr);
