@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "core/base/file.h"
@@ -17,14 +19,9 @@ class RunRecipe : public testing::Test {
   void SetUp() override {
     folder_ = StrCat(testing::TempDir(), "sotto-run-",
                      testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::error_code none;  // of an earlier run, perhaps with other recipes
+    std::filesystem::remove_all(folder_, none);
     ASSERT_TRUE(MakeFolder(folder_).ok());
-    for (const char* run : {"a", "b", "tuned"}) {
-      for (const char* file :
-           {"checkpoint.safetensors", "curve.jsonl", "tokenizer.json", "tokenizer_config.json",
-            "config.json", "model.safetensors", "generation_config.json"}) {
-        std::remove(StrCat(folder_, "/", run, "/", file).c_str());
-      }
-    }
     std::string texts, classes = "text\tlabel\n";
     for (int i = 0; i < 150; ++i) {
       const bool good = i % 2 == 0;
