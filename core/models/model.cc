@@ -167,7 +167,7 @@ Result<NamedTensors> ExportWeights(const Model& model, SaveFormat format) {
     if (IsPacked(tensor.dtype()))
       return Unsupported("a packed model cannot be saved again; load it as f32");
     tensor.set_grad_slot(nullptr);
-    if (format == SaveFormat::kQ4 && MayPack(p) && p.shape[1] % kQ4Group == 0) {
+    if (format == SaveFormat::kQ4 && MayPackTo4(p) && p.shape[1] % kQ4Group == 0) {
       SOTTO_ASSIGN_OR_RETURN(Q4Rows rows, QuantizeRowsQ4(tensor));
       out.emplace_back(p.name, std::move(rows.values));
       out.emplace_back(p.name + ".scale", std::move(rows.scales));

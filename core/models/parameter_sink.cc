@@ -27,6 +27,8 @@ bool MayPack(const Parameter& p) {
          p.shape.dim(1) >= kMinPackedExtent;
 }
 
+bool MayPackTo4(const Parameter& p) { return MayPack(p) && p.kind != Parameter::Kind::kEmbedding; }
+
 Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo& stored,
                                             const LoadOptions& options) {
   ParameterSink sink(p);
@@ -87,7 +89,8 @@ Result<ParameterSink> ParameterSink::Create(const Parameter& p, const TensorInfo
       if (MayPack(p) || rounded) sink.packed_ = DType::kQ8;
       break;
     case WeightFormat::kQ4:
-      if (MayPack(p) || rounded) sink.packed_ = DType::kQ4;
+      if (MayPack(p) || rounded) sink.packed_ = DType::kQ8;
+      if (MayPackTo4(p) || sink.rounded_ == 4) sink.packed_ = DType::kQ4;
       break;
     case WeightFormat::kAsStored:
       if (rounded) sink.packed_ = sink.rounded_ == 8 ? DType::kQ8 : DType::kQ4;

@@ -17,6 +17,9 @@ namespace sotto {
 
 // Whether a matrix is worth packing to 8 or 4 bits.
 bool MayPack(const Parameter& parameter);
+// And whether to 4 where those are wanted. A table of embeddings keeps 8: it often is the output
+// layer too, and costs more there than all other matrices (tests/bench/README.md has the numbers).
+bool MayPackTo4(const Parameter& parameter);
 
 class ParameterSink {
  public:

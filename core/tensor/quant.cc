@@ -109,6 +109,28 @@ Result<Tensor> PackQ8(const Tensor& matrix) {
 
 namespace {
 
+// Of the scales peak / -n, n = 7, 7.5, .. 9, the one that rounds with the least squared error, and
+// fitted to what it rounds to: with s = (x . q) / (q . q) the error is x . x - (x . q)^2 / (q . q).
+float BestScale(const float* values, int64_t count, float peak) {
+  float best = peak / -kQ4Offset, most = 0;
+  if (std::fabs(peak) < 1e-18f) return best;  // squares would vanish
+  for (int half = 14; half <= 18; ++half) {
+    const float inverse = -0.5f * static_cast<float>(half) / peak;
+    float dot = 0, norm = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: its neighbours are integers
+      const float q = std::clamp((values[i] * inverse + kRound) - kRound, -8.0f, 7.0f);
+      dot += values[i] * q;
+      norm += q * q;
+    }
+    if (dot * dot > most * norm) {
+      most = dot * dot / norm;
+      best = dot / norm;
+    }
+  }
+  return best;
+}
+
 // Rounds 32 values (fewer at a row's end) to q in -8..7; returns their scale.
 uint16_t RoundGroup(const float* values, int64_t count, int8_t* q) {
   float peak = 0;
@@ -117,7 +139,7 @@ uint16_t RoundGroup(const float* values, int64_t count, int8_t* q) {
     finite = finite && std::isfinite(values[i]);
     if (std::fabs(values[i]) > std::fabs(peak)) peak = values[i];
   }
-  const uint16_t scale = finite ? F32ToBF16(peak / -kQ4Offset) : 0;
+  const uint16_t scale = finite ? F32ToBF16(BestScale(values, count, peak)) : 0;
   const float step = BF16ToF32(scale);
   // A scale that is not a normal number has no inverse to rely on.
   const bool usable = std::isfinite(step) && std::fabs(step) >= 1e-30f;

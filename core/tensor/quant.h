@@ -12,8 +12,8 @@
 // (the value 0). After the panels come the N' = 8 * ceil(N / 8) scales as f32; a padded row's is 0.
 //
 // 4 bits. Each row is rounded in groups of 32 along K,
-//   q[n, k] = round(W[n, k] / scale[n, k / 32]) in -8..7,   scale = (the largest of the group) / -8
-// with the sign of the value that is largest in magnitude, so that it is met exactly; scales are
+//   q[n, k] = round(W[n, k] / scale[n, k / 32]) in -8..7,   scale near (the largest) / -8
+// with the sign of the value that is largest in magnitude: what leaves the least squared error;
 // rounded to bf16. Stored with an offset of 8, two to a byte. Panels are of 8 rows here too: for
 // each group of 32 along K come 144 bytes, namely for each 8 of K 32 bytes (row 8p's 4, row 8p+1's
 // 4, ...; the low nibbles are the first 4 of K, the high ones the last), and then the 8 rows'
