@@ -3,8 +3,8 @@ declare namespace RuntimeExports {
     let HEAPU8: Uint8Array;
 }
 interface WasmModule {
-  _free(_0: number): void;
   _malloc(_0: number): number;
+  _free(_0: number): void;
 }
 
 type EmbindString = ArrayBuffer|Uint8Array|Uint8ClampedArray|Int8Array|string;
