@@ -21,7 +21,8 @@ if(NOT flags)
   message(FATAL_ERROR "SOTTO_VARIANT=${SOTTO_VARIANT} is not in cmake/wasm-variants.cmake.")
 endif()
 
-add_compile_options(${flags})
+# Functions of the same name in different files can be told apart (wasm/split.mjs).
+add_compile_options(${flags} -funique-internal-linkage-names)
 add_link_options(${flags})
 if("-pthread" IN_LIST flags)
   set(SOTTO_THREADS ON CACHE BOOL "" FORCE)

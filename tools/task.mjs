@@ -203,8 +203,9 @@ async function library() {
     'dist',
   );
   for (const { name, cacheVariables } of variants) {
-    for (const extension of ['mjs', 'wasm']) {
-      const file = `sotto-${cacheVariables.SOTTO_VARIANT}.${extension}`;
+    const variant = cacheVariables.SOTTO_VARIANT;
+    for (const extension of ['mjs', 'wasm', ...(variant === 'tokenizer' ? [] : ['later.wasm'])]) {
+      const file = `sotto-${variant}.${extension}`;
       fs.copyFileSync(`build/${name}/${file}`, `dist/${file}`);
     }
   }
@@ -227,7 +228,10 @@ function withImports(name) {
   return [name, ...imported.flatMap(([, other]) => withImports(other))];
 }
 
-/** Brotli sizes of what a page downloads: with models by variant, and with tokenizers alone. */
+/**
+ * Brotli sizes of what a page downloads: with models by variant, and with tokenizers alone; and of what some pages
+ * download later.
+ */
 function sizes() {
   const brotli = (file) => brotliCompressSync(fs.readFileSync(path.join('dist', file))).length / 1000;
   for (const { cacheVariables } of variants) {
@@ -237,7 +241,10 @@ function sizes() {
     const script = [...scripts].reduce((sum, name) => sum + brotli(name), 0);
     const [glue, wasm] = [brotli(`sotto-${variant}.mjs`), brotli(`sotto-${variant}.wasm`)];
     const parts = `library ${script.toFixed(1)}, glue ${glue.toFixed(1)}, wasm ${wasm.toFixed(1)}`;
-    console.log(`    ${variant.padEnd(16)} ${(script + glue + wasm).toFixed(1).padStart(6)} kB brotli  (${parts})`);
+    const later = variant === 'tokenizer' ? '' : `; later ${brotli(`sotto-${variant}.later.wasm`).toFixed(1)}`;
+    console.log(
+      `    ${variant.padEnd(16)} ${(script + glue + wasm).toFixed(1).padStart(6)} kB brotli  (${parts}${later})`,
+    );
   }
 }
 

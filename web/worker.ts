@@ -20,17 +20,30 @@ import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
 import type { Generated, GeneratedText } from './stream.ts';
 import { type Choice, chooseVariant, detectFeatures, isNode, type Variant, type Wish } from './variants.ts';
 
+/** The files of a build: its script, its module, and the part of the module that is loaded when it is first called. */
+type Files = [script: URL, wasm: URL, later?: URL];
+
 // Bundlers find the files by these very expressions.
-const assets: Record<Variant | 'tokenizer', () => [script: URL, wasm: URL]> = {
-  simd: () => [new URL('./sotto-simd.mjs', import.meta.url), new URL('./sotto-simd.wasm', import.meta.url)],
-  relaxed: () => [new URL('./sotto-relaxed.mjs', import.meta.url), new URL('./sotto-relaxed.wasm', import.meta.url)],
+const assets: Record<Variant | 'tokenizer', () => Files> = {
+  simd: () => [
+    new URL('./sotto-simd.mjs', import.meta.url),
+    new URL('./sotto-simd.wasm', import.meta.url),
+    new URL('./sotto-simd.later.wasm', import.meta.url),
+  ],
+  relaxed: () => [
+    new URL('./sotto-relaxed.mjs', import.meta.url),
+    new URL('./sotto-relaxed.wasm', import.meta.url),
+    new URL('./sotto-relaxed.later.wasm', import.meta.url),
+  ],
   'simd-threads': () => [
     new URL('./sotto-simd-threads.mjs', import.meta.url),
     new URL('./sotto-simd-threads.wasm', import.meta.url),
+    new URL('./sotto-simd-threads.later.wasm', import.meta.url),
   ],
   'relaxed-threads': () => [
     new URL('./sotto-relaxed-threads.mjs', import.meta.url),
     new URL('./sotto-relaxed-threads.wasm', import.meta.url),
+    new URL('./sotto-relaxed-threads.later.wasm', import.meta.url),
   ],
   tokenizer: () => [
     new URL('./sotto-tokenizer.mjs', import.meta.url),
@@ -63,8 +76,12 @@ async function compile(wasm: URL): Promise<WebAssembly.Module> {
 }
 
 async function startModule(build: keyof typeof assets, folder: string | undefined, threads = 1): Promise<MainModule> {
-  const [script, wasm] = folder
-    ? [new URL(`sotto-${build}.mjs`, folder), new URL(`sotto-${build}.wasm`, folder)]
+  const [script, wasm, later]: Files = folder
+    ? [
+        new URL(`sotto-${build}.mjs`, folder),
+        new URL(`sotto-${build}.wasm`, folder),
+        new URL(`sotto-${build}.later.wasm`, folder),
+      ]
     : assets[build]();
   try {
     const [code, { default: create }] = await Promise.all([
@@ -79,8 +96,11 @@ async function startModule(build: keyof typeof assets, folder: string | undefine
         ready(instance, code);
         return instance.exports;
       },
-      // What the threads' workers run; Node takes a path here.
-      mainScriptUrlOrBlob: isNode ? process.getBuiltinModule('node:url').fileURLToPath(script) : script.href,
+      later: later?.href,
+      // What the threads' workers run; Node takes a path here. See wasm/later.js.
+      mainScriptUrlOrBlob: isNode
+        ? process.getBuiltinModule('node:url').fileURLToPath(script)
+        : `${script.href}#${later?.href}`,
       poolSize: threads - 1,
     });
   } catch (cause) {

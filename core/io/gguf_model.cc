@@ -40,6 +40,19 @@ struct NameRule {
   Change change = Change::kNone, also = Change::kNone;
 };
 
+// The decimal number of the fewest digits that is this f32: what a config would say.
+double Shortest(float value) {
+  if (value == 0) return 0;
+  const double exact = value, exponent = std::floor(std::log10(std::fabs(exact)));
+  for (double digits = 0; digits < 8; ++digits) {
+    const double places = digits - exponent, power = std::pow(10.0, std::fabs(places));
+    const double rounded =
+        places < 0 ? std::nearbyint(exact / power) * power : std::nearbyint(exact * power) / power;
+    if (static_cast<float>(rounded) == value) return rounded;
+  }
+  return exact;
+}
+
 // Collects config.json.
 class Settings {
  public:
@@ -71,12 +84,7 @@ class Settings {
   Status PutNumber(std::string_view key, std::string_view name) {
     SOTTO_ASSIGN_OR_RETURN(const double value, Number(name));
     if (!std::isfinite(value)) return InvalidFile(StrCat("'", Key(name), "' is not finite"));
-    // The shortest decimal number of the f32 that is stored, as a config would have it.
-    char text[64];
-    const auto end = std::to_chars(text, text + sizeof text, static_cast<float>(value)).ptr;
-    double shortest = value;
-    std::from_chars(text, end, shortest);
-    Put(key, Json::Number(shortest));
+    Put(key, Json::Number(Shortest(static_cast<float>(value))));
     return OkStatus();
   }
   Status PutNumberIfThere(std::string_view key, std::string_view name) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 
+#include "core/base/sort.h"
 #include "core/kernels/rows.h"
 
 namespace sotto {
@@ -77,8 +78,10 @@ void KeepTypical(std::vector<Candidate>& kept, double mass, size_t least) {
   const auto distance = [&](const Candidate& t) {
     return std::fabs(log_sum - static_cast<double>(t.second) - entropy);
   };
-  std::stable_sort(kept.begin(), kept.end(),
-                   [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+  HeapSort(kept.begin(), kept.end(), [&](const Candidate& a, const Candidate& b) {
+    const double x = distance(a), y = distance(b);
+    return x != y ? x < y : Likelier(a, b);
+  });
   double reached = 0;
   size_t last = 0;
   for (const auto& [id, score] : kept) {

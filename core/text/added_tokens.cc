@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/sort.h"
 #include "core/text/unicode.h"
 
 namespace sotto {
@@ -55,9 +56,10 @@ std::string Normalized(const std::string& content, const Normalizer* normalizer)
 }  // namespace
 
 void AddedTokens::Matcher::Build() {
-  std::stable_sort(patterns.begin(), patterns.end(), [](const Pattern& a, const Pattern& b) {
+  HeapSort(patterns.begin(), patterns.end(), [](const Pattern& a, const Pattern& b) {
     const auto x = static_cast<uint8_t>(a.text[0]), y = static_cast<uint8_t>(b.text[0]);
-    return x != y ? x < y : a.text.size() > b.text.size();
+    if (x != y) return x < y;
+    return a.text.size() != b.text.size() ? a.text.size() > b.text.size() : a.token < b.token;
   });
   size_t i = 0;
   for (int byte = 0; byte < 256; ++byte) {
@@ -117,9 +119,10 @@ Result<AddedTokens> AddedTokens::FromJson(const Json& list, const Vocabulary& vo
   }
   added.raw_.Build();
   added.normalized_.Build();
-  std::stable_sort(
-      added.order_by_id_.begin(), added.order_by_id_.end(),
-      [&](uint32_t a, uint32_t b) { return added.tokens_[a].id < added.tokens_[b].id; });
+  HeapSort(added.order_by_id_.begin(), added.order_by_id_.end(), [&](uint32_t a, uint32_t b) {
+    const int32_t x = added.tokens_[a].id, y = added.tokens_[b].id;
+    return x != y ? x < y : a < b;
+  });
   return added;
 }
 

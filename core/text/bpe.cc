@@ -4,6 +4,7 @@
 #include <queue>
 #include <utility>
 
+#include "core/base/sort.h"
 #include "core/base/utf8.h"
 #include "core/text/byte_alphabet.h"
 #include "core/text/token_model.h"
@@ -129,7 +130,7 @@ class Bpe final : public TokenModel {
       }
     }
     before_blank_.push_back(0x2581);
-    std::sort(before_blank_.begin(), before_blank_.end());
+    HeapSort(before_blank_.begin(), before_blank_.end());
     before_blank_.erase(std::unique(before_blank_.begin(), before_blank_.end()),
                         before_blank_.end());
   }
@@ -325,7 +326,7 @@ Result<MergeTable> MergesByScore(const Json& spec, const Vocabulary& vocabulary)
     scores.push_back(item.as_number());
   }
   std::vector<double> order = scores;
-  std::sort(order.begin(), order.end(), std::greater<>());
+  HeapSort(order.begin(), order.end(), std::greater<>());
   order.erase(std::unique(order.begin(), order.end()), order.end());
   struct Found {
     int32_t left, right;

@@ -5,10 +5,17 @@
 #ifndef SOTTO_CORE_TEXT_GGML_TOKENIZER_H_
 #define SOTTO_CORE_TEXT_GGML_TOKENIZER_H_
 
+#include <string_view>
+
 #include "core/base/json.h"
 #include "core/base/status.h"
 
 namespace sotto {
+
+// Whether a tokenizer is what core/io/gguf_tokenizer.h writes.
+inline bool IsGgmlTokenizer(std::string_view tokenizer) {
+  return tokenizer.starts_with("{\"ggml\":");
+}
 
 // `ggml` is the member of that name.
 Result<Json> GgmlTokenizer(const Json& ggml);

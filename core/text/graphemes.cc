@@ -4,6 +4,8 @@
 #include <iterator>
 #include <vector>
 
+#include "core/base/sort.h"
+
 namespace sotto::unicode {
 namespace {
 
@@ -46,7 +48,7 @@ const std::vector<KindRange>& Kinds() {
     add(kSpacingMark, kSpacingMarkKind);
     add(kPrepend, kPrependKind);
     add(kPictographic, kPictograph);
-    std::sort(all.begin(), all.end(),
+    HeapSort(all.begin(), all.end(),
               [](const KindRange& a, const KindRange& b) { return a.first < b.first; });
     return all;
   }();

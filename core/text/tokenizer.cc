@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/json.h"
+#include "core/base/sort.h"
 #include "core/base/utf8.h"
 #include "core/text/added_tokens.h"
 #include "core/text/decoder.h"
@@ -767,7 +768,7 @@ std::vector<uint32_t> Utf16Offsets(std::string_view text, std::span<const uint32
   for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto less = [&](uint32_t a, uint32_t b) { return byte_offsets[a] < byte_offsets[b]; };
   if (!std::is_sorted(order.begin(), order.end(), less)) {
-    std::sort(order.begin(), order.end(), less);
+    HeapSort(order.begin(), order.end(), less);
   }
   size_t next = 0;
   uint32_t units = 0;

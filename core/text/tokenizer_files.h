@@ -26,7 +26,12 @@ struct TokenizerFiles {
   std::string_view model_type;          // of config.json: says the class where no file does
 };
 
-// The text of tokenizer.json. A class that Sotto does not know is an error that names it.
+// Whether a folder may ask for the class without a tokenizer.json.
+bool IsTokenizerClass(std::string_view name);
+// The class that goes with a model type; empty where none is known.
+std::string_view TokenizerClassOf(std::string_view model_type);
+
+// The text of tokenizer.json, made of older files where it is missing. A class that Sotto does not know is an error that names it.
 Result<std::string> TokenizerJsonOf(const TokenizerFiles& files);
 
 Result<Tokenizer> OpenTokenizer(const TokenizerFiles& files);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/sort.h"
+
 namespace sotto::unicode {
 namespace {
 
@@ -189,7 +191,7 @@ NormalizationTables BuildNormalization() {
       c.first = static_cast<uint32_t>(static_cast<int32_t>(code) + reader.Zigzag());
       c.second = reader.Varint();
     }
-    std::sort(tables.compositions.begin(), tables.compositions.end());
+    HeapSort(tables.compositions.begin(), tables.compositions.end());
     tables.not_nfc.resize(0x30000 >> 6);
     const auto mark_nfc = [&](uint32_t c) { tables.not_nfc[c >> 6] |= uint64_t{1} << (c & 63); };
     for (const Decomposition& d : tables.decompositions) {
@@ -288,7 +290,7 @@ void Reorder(std::vector<Pending>& text) {
     size_t end = i;
     while (end < text.size() && text[end].combining_class != 0) ++end;
     for (size_t k = i; k < end; ++k) text[k].order = static_cast<uint32_t>(k);
-    std::sort(text.begin() + i, text.begin() + end, [](const Pending& a, const Pending& b) {
+    HeapSort(text.begin() + i, text.begin() + end, [](const Pending& a, const Pending& b) {
       return a.combining_class != b.combining_class ? a.combining_class < b.combining_class
                                                     : a.order < b.order;
     });

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/sort.h"
+
 namespace sotto {
 
 namespace {
@@ -38,7 +40,7 @@ Result<Vocabulary> Vocabulary::FromJson(const Json& object) {
     bytes += members[i].first.size();
   }
   SOTTO_RETURN_IF_ERROR(CheckSize(members.size(), bytes));
-  std::sort(order.begin(), order.end());
+  if (!std::is_sorted(order.begin(), order.end())) HeapSort(order.begin(), order.end());
   Vocabulary v;
   v.tokens_.Reserve(static_cast<uint32_t>(members.size()), bytes);
   v.limit_ = order.empty() ? 0 : order.back().first + 1;

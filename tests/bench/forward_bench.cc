@@ -2,13 +2,14 @@
 // models.mjs, one line of JSON a case, the median once warm.
 //   forward_bench [threads] [milliseconds a case] [case ...]
 // A case is named as in cases.mjs: "minilm-l6 q8 encode 128", "bert-base f32 encode 64 batch 8",
-// "gpt2 q4 prompt 512", "llama-15m q8 decode 1000" (milliseconds a token). Without names, the main
-// ones run.
+// "gpt2 q4 prompt 512", "llama-15m q8 decode 1000" (milliseconds a token), "gpt2 q8 decode 1000
+// cache q8". Without names, the main ones run.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "core/kernels/matmul.h"
 #include "core/models/model.h"
 #include "core/models/parameter_sink.h"
+#include "core/nn/kv_cache.h"
 #include "core/tensor/quant.h"
 
 namespace sotto {
@@ -58,21 +60,29 @@ struct Case {
   std::string name;
   std::string model, precision, work;
   int64_t tokens = 0, batch = 1;
+  DType cache = DType::kF32;
 };
 
 Result<Case> ParseCase(std::string_view name) {
   Case c{std::string(name)};
-  char model[32], precision[8], work[16];
-  int tokens = 0, batch = 1;
-  const int read = std::sscanf(c.name.c_str(), "%31s %7s %15s %d batch %d", model, precision, work,
-                               &tokens, &batch);
-  if (read < 4 || tokens < 1 || batch < 1)
-    return InvalidArgument(StrCat("'", name, "' is not MODEL PRECISION WORK TOKENS [batch N]"));
+  char model[32], precision[8], work[16], cache[8] = "fp32";
+  int tokens = 0, batch = 1, end = 0;
+  const int read = std::sscanf(c.name.c_str(), "%31s %7s %15s %d%n", model, precision, work,
+                               &tokens, &end);
+  const char* rest = c.name.c_str() + end;
+  const bool more = std::sscanf(rest, " batch %d", &batch) == 1 ||
+                    std::sscanf(rest, " cache %7s", cache) == 1;
+  const std::optional<DType> cached = CacheDTypeByName(cache);
+  if (read < 4 || tokens < 1 || batch < 1 || !cached || more != (*rest != '\0')) {
+    return InvalidArgument(
+        StrCat("'", name, "' is not MODEL PRECISION WORK TOKENS [batch N | cache DTYPE]"));
+  }
   c.model = model;
   c.precision = precision;
   c.work = work;
   c.tokens = tokens;
   c.batch = batch;
+  c.cache = *cached;
   if (c.work != "encode" && c.work != "prompt" && c.work != "decode")
     return InvalidArgument(StrCat("'", c.work, "' is none of encode, prompt, decode"));
   return c;
@@ -143,7 +153,7 @@ class Runner {
       SOTTO_ASSIGN_OR_RETURN(const Tensor ids, Ids(case_.batch, case_.tokens));
       return Timed(ids, nullptr);
     }
-    KvCache cache;
+    KvCache cache(case_.cache);
     const bool decodes = case_.work == "decode";
     const int64_t room = model_.max_positions() > 0 ? model_.max_positions() : int64_t{1} << 30;
     SOTTO_ASSIGN_OR_RETURN(

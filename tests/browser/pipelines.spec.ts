@@ -175,6 +175,57 @@ test('a page with tokenizers alone downloads no model code', async ({ page, site
   expect(site.asked).not.toContain('/dist/index.js');
 });
 
+test.describe('the engine comes in two parts', () => {
+  const seq2seq = goldenCase<{ generated_text: string }[]>('text2text-generation', { max_new_tokens: 12 });
+  const later = (site: { asked: string[] }) => site.asked.filter((path) => path.endsWith('.later.wasm'));
+
+  for (const mode of [{}, { isolate: true, csp: true }]) {
+    test.describe(JSON.stringify(mode), () => {
+      test.use({ mode });
+
+      test('what most pages do needs one of them, and other models bring in the rest', async ({ page, site }) => {
+        await site.open(page);
+        await page.evaluate(
+          async ([labelled, filled, written]) => {
+            await (await sotto.pipeline('text-classification', '/m/text-classification/'))(labelled.input, { top_k: 2 });
+            await (await sotto.pipeline('fill-mask', '/m/fill-mask/'))(filled.input);
+            await (await sotto.pipeline('feature-extraction', '/m/feature-extraction/'))('Hello', { pooling: 'mean' });
+            const generate = await sotto.pipeline('text-generation', '/m/text-generation/');
+            await generate(written.input, { max_new_tokens: 4, do_sample: true, top_k: 5, top_p: 0.9, temperature: 2 });
+          },
+          [labelled, filled, written] as const,
+        );
+        expect(later(site)).toEqual([]);
+        const got = await page.evaluate(
+          async ({ input, options }) =>
+            (await sotto.pipeline('text2text-generation', '/m/text2text-generation/'))(input, options),
+          seq2seq,
+        );
+        expect(got).toEqual(seq2seq.output);
+        expect(later(site).length).toBeGreaterThan(0);
+      });
+    });
+  }
+
+  test('the rest that cannot be had is an error that says so', async ({ page, site }) => {
+    await page.route('**/*.later.wasm', (route) => route.fulfill({ status: 404 }));
+    await site.open(page);
+    const got = await page.evaluate(async () => {
+      const load = sotto.pipeline('text2text-generation', '/m/text2text-generation/');
+      const failed = await load.then(
+        () => undefined,
+        (error: { code: string; message: string }) => ({ code: error.code, message: error.message }),
+      );
+      // Another model, which needs none of it, runs.
+      const [best] = await (await sotto.pipeline('text-classification', '/m/text-classification/'))('Hello');
+      return { ...failed, label: typeof best?.label };
+    });
+    expect(got.code).toBe('worker');
+    expect(got.message).toMatch(/later\.wasm\) did not load/);
+    expect(got.label).toBe('string');
+  });
+});
+
 test('fills masks, extracts features and tokenizes', async ({ page, site }) => {
   await site.open(page);
   const got = await page.evaluate(async (input) => {
