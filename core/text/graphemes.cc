@@ -49,7 +49,7 @@ const std::vector<KindRange>& Kinds() {
     add(kPrepend, kPrependKind);
     add(kPictographic, kPictograph);
     HeapSort(all.begin(), all.end(),
-              [](const KindRange& a, const KindRange& b) { return a.first < b.first; });
+             [](const KindRange& a, const KindRange& b) { return a.first < b.first; });
     return all;
   }();
   return kinds;

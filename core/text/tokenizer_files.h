@@ -31,7 +31,8 @@ bool IsTokenizerClass(std::string_view name);
 // The class that goes with a model type; empty where none is known.
 std::string_view TokenizerClassOf(std::string_view model_type);
 
-// The text of tokenizer.json, made of older files where it is missing. A class that Sotto does not know is an error that names it.
+// The text of tokenizer.json, made of older files where it is missing. A class that Sotto does not
+// know is an error that names it.
 Result<std::string> TokenizerJsonOf(const TokenizerFiles& files);
 
 Result<Tokenizer> OpenTokenizer(const TokenizerFiles& files);

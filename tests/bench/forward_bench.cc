@@ -67,11 +67,11 @@ Result<Case> ParseCase(std::string_view name) {
   Case c{std::string(name)};
   char model[32], precision[8], work[16], cache[8] = "fp32";
   int tokens = 0, batch = 1, end = 0;
-  const int read = std::sscanf(c.name.c_str(), "%31s %7s %15s %d%n", model, precision, work,
-                               &tokens, &end);
+  const int read =
+      std::sscanf(c.name.c_str(), "%31s %7s %15s %d%n", model, precision, work, &tokens, &end);
   const char* rest = c.name.c_str() + end;
-  const bool more = std::sscanf(rest, " batch %d", &batch) == 1 ||
-                    std::sscanf(rest, " cache %7s", cache) == 1;
+  const bool more =
+      std::sscanf(rest, " batch %d", &batch) == 1 || std::sscanf(rest, " cache %7s", cache) == 1;
   const std::optional<DType> cached = CacheDTypeByName(cache);
   if (read < 4 || tokens < 1 || batch < 1 || !cached || more != (*rest != '\0')) {
     return InvalidArgument(
