@@ -187,7 +187,9 @@ test.describe('the engine comes in two parts', () => {
         await site.open(page);
         await page.evaluate(
           async ([labelled, filled, written]) => {
-            await (await sotto.pipeline('text-classification', '/m/text-classification/'))(labelled.input, { top_k: 2 });
+            await (await sotto.pipeline('text-classification', '/m/text-classification/'))(labelled.input, {
+              top_k: 2,
+            });
             await (await sotto.pipeline('fill-mask', '/m/fill-mask/'))(filled.input);
             await (await sotto.pipeline('feature-extraction', '/m/feature-extraction/'))('Hello', { pooling: 'mean' });
             const generate = await sotto.pipeline('text-generation', '/m/text-generation/');
