@@ -168,7 +168,10 @@ export interface GenerateOptions extends CallOptions {
   decoder_start_token_id?: number;
   /** Texts that end the generation; they are not part of the result. For one text without beams. */
   stop?: string | readonly string[];
-  /** How the keys and values of past tokens are kept: half or a quarter of the memory at a small cost of accuracy. */
+  /**
+   * How the keys and values of past tokens are kept: half or a quarter of the memory at a small cost of accuracy.
+   * Default: `q8` where the model's weights are rounded, too, else `fp32`.
+   */
   cache_dtype?: 'fp32' | 'fp16' | 'q8';
   /** Whether to tell the log-probability of each token, as the model gives it before any option changes it. */
   output_logprobs?: boolean;

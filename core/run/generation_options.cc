@@ -267,12 +267,11 @@ Status ReadEarlyStopping(const Settings& s, EarlyStopping& early) {
   return OkStatus();
 }
 
-Status ReadCacheDType(const Settings& s, DType& dtype) {
+Status ReadCacheDType(const Settings& s, std::optional<DType>& dtype) {
   constexpr std::string_view kKey = "cache_dtype";
   if (!s.Given(kKey)) return OkStatus();
-  const std::optional<DType> named = CacheDTypeByName(s[kKey].as_string());
-  if (!named) return s.Wrong(kKey, "\"fp32\", \"fp16\" or \"q8\"");
-  dtype = *named;
+  dtype = CacheDTypeByName(s[kKey].as_string());
+  if (!dtype) return s.Wrong(kKey, "\"fp32\", \"fp16\" or \"q8\"");
   return OkStatus();
 }
 

@@ -94,6 +94,14 @@ class SampledSearch final : public TokenSearch {
   bool over_ = false;
 };
 
+// Rounding costs less than packed weights have cost already, and a long context half the time.
+DType UsualCacheDType(const Model& model) {
+  const std::vector<Parameter>& all = model.parameters().all();
+  const bool packed = std::any_of(all.begin(), all.end(),
+                                  [](const Parameter& p) { return IsPacked(p.tensor->dtype()); });
+  return packed ? DType::kI8 : DType::kF32;
+}
+
 }  // namespace
 
 TokenScore ScoreToken(std::span<const float> logits, int32_t token, int64_t top) {
@@ -125,7 +133,7 @@ TokenSearch::TokenSearch(const Model& model, ThreadPool* pool, std::vector<int32
       source_(std::move(source)) {
   // The context may be full before.
   if (model.max_positions() > 0) max_length_ = std::min(max_length_, model.max_positions());
-  cache_ = KvCache(options_.cache_dtype, max_length_);
+  cache_ = KvCache(options_.cache_dtype.value_or(UsualCacheDType(model)), max_length_);
   const std::vector<int32_t>& eos = options_.eos_token_ids;
   if (options_.pad_token_id)
     fill_ = *options_.pad_token_id;

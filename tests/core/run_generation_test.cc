@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <tuple>
 
 #include "core/base/file.h"
 #include "core/io/model_folder.h"
@@ -29,12 +30,15 @@ Json ReadGolden(const std::string& name) {
   return Parsed(*text);
 }
 
-std::unique_ptr<Model> OpenModel(const std::string& name) {
+std::unique_ptr<Model> OpenModel(const std::string& name,
+                                 WeightFormat format = WeightFormat::kAsStored) {
   Result<ModelFiles> files = OpenModelFolder(kGolden + "models/" + name);
   EXPECT_TRUE(files.ok()) << files.status().message();
   Result<std::unique_ptr<Model>> model = CreateModel(Parsed(files->config));
   EXPECT_TRUE(model.ok()) << model.status().message();
-  const Status loaded = LoadWeights(**model, files->tensors);
+  LoadOptions options;
+  options.format = format;
+  const Status loaded = LoadWeights(**model, files->tensors, options);
   EXPECT_TRUE(loaded.ok()) << loaded.message();
   return *std::move(model);
 }
@@ -304,6 +308,23 @@ TEST(TokenSearch, ACacheOfFewerBitsMovesProbabilitiesLittle) {
         EXPECT_NEAR(rounded[0].score, plain[0].score, tolerance);
       }
     }
+  }
+}
+
+TEST(TokenSearch, TheCacheIsRoundedUnaskedWhereTheWeightsAre) {
+  for (const auto& [format, usual, other] : {std::tuple(WeightFormat::kAsStored, "fp32", "q8"),
+                                             std::tuple(WeightFormat::kQ8, "q8", "fp32")}) {
+    const auto model = OpenModel("gpt2", format);
+    const auto run = [&](const std::string& more) {
+      const std::string options = R"({"max_new_tokens": 4, "output_logprobs": true)" + more + "}";
+      return Finished(*model, {3, 4, 5, 6, 7}, {}, Options(Parsed(options)))->sequences()[0];
+    };
+    const auto unasked = run("");
+    const auto with = [&](const char* dtype) {
+      return run(StrCat(R"(, "cache_dtype": ")", dtype, "\"")).scores.back().logprob;
+    };
+    EXPECT_EQ(unasked.scores.back().logprob, with(usual));
+    EXPECT_NE(unasked.scores.back().logprob, with(other));
   }
 }
 
