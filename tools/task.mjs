@@ -323,7 +323,12 @@ const commands = {
     await step('clang-tidy', async () => {
       await run('cmake', ['--preset', 'native']);
       const units = sources.filter((file) => file.startsWith('core/') && file.endsWith('.cc'));
-      await inParallel(units, (file) => run('clang-tidy-19', ['-p', 'build/native', '--quiet', file]));
+      let findings = '';
+      await inParallel(units, async (file) => {
+        const { output, status } = await run('clang-tidy-19', ['-p', 'build/native', '--quiet', file], { anyStatus: true });
+        if (status !== 0) findings += output;
+      });
+      if (findings) throw new StepFailed('findings', findings);
     });
     await step('biome', () => tool('biome', 'ci', '--error-on-warnings', '.'));
     await step('types', types);

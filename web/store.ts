@@ -13,6 +13,7 @@ import {
   originOf,
   plainName,
 } from './origins.ts';
+import { PiecesDigest } from './pieces.ts';
 
 /** How far loading has come. */
 export interface ProgressEvent {
@@ -121,7 +122,7 @@ const reportEvery = 30;
 
 /** What a model's folder in the cache says of itself. */
 interface StoredIndex {
-  version: 1;
+  version: 2;
   /** What the origin said the model consists of. */
   listing: Entry[] | undefined;
   /** What is stored whole. */
@@ -130,8 +131,11 @@ interface StoredIndex {
 
 interface StoredFile {
   bytes: number;
-  sha256: string;
+  /** What the file was verified against, where its origin tells. */
+  sha256?: string | undefined;
   tag?: string | undefined;
+  /** What it is verified against when it is read again. */
+  pieces: string;
 }
 
 async function readAll(stream: ReadableStream<Uint8Array>): Promise<string> {
@@ -243,6 +247,7 @@ class Arriving {
   readonly #report: (loaded: number, total: number | undefined) => void;
   #cache: FileCache | undefined;
   #hash = sha256.create();
+  #pieces = new PiecesDigest();
   #total: number | undefined;
   #tag: string | undefined;
   #strong = false;
@@ -331,6 +336,7 @@ class Arriving {
   /** Begins anew. */
   async restart(): Promise<void> {
     this.#hash = sha256.create();
+    this.#pieces = new PiecesDigest();
     this.loaded = 0;
     this.#tooLong = false;
     this.#target.begin(this.#total);
@@ -354,7 +360,8 @@ class Arriving {
     this.#writer = undefined;
     await this.#target.end();
     if (!this.#cache) return undefined;
-    return { bytes: this.loaded, sha256: this.#digest, tag: this.#entry.tag ?? this.#tag };
+    const { sha256, tag = this.#tag } = this.#entry;
+    return { bytes: this.loaded, sha256, tag, pieces: await this.#pieces.end() };
   }
 
   /** Whatever happened: what was cut off stays in the cache only where a hash can vouch for it later. */
@@ -370,7 +377,8 @@ class Arriving {
       this.#tooLong = true;
       return false;
     }
-    this.#hash.update(chunk);
+    if (this.#entry.sha256 !== undefined) this.#hash.update(chunk);
+    if (this.#cache) await this.#pieces.update(chunk);
     await this.#target.write(chunk);
     this.loaded += chunk.byteLength;
     this.#report(this.loaded, this.#total);
@@ -401,7 +409,7 @@ export class Loader {
   readonly #signal: AbortSignal;
   readonly #progress: (event: ProgressEvent) => void;
   readonly #counts = new Map<string, { loaded: number; total: number; told?: number }>();
-  #index: StoredIndex = { version: 1, listing: undefined, files: {} };
+  #index: StoredIndex = { version: 2, listing: undefined, files: {} };
   #saving: Promise<void> = Promise.resolve();
 
   constructor(
@@ -550,7 +558,7 @@ export class Loader {
     if (!stored) return;
     try {
       const index = JSON.parse(await readAll(stored.stream)) as StoredIndex | null;
-      if (index?.version === 1 && typeof index.files === 'object') this.#index = index;
+      if (index?.version === 2 && typeof index.files === 'object') this.#index = index;
     } catch {
       // Then nothing counts as stored.
     }
@@ -625,14 +633,14 @@ export class Loader {
     const want = this.#index.files[entry.name];
     const stored = await cache.read(pathOf(key, entry.name)).catch(() => undefined);
     if (stored && want) {
-      const hash = sha256.create();
+      const pieces = new PiecesDigest();
       let loaded = 0;
       target.begin(want.bytes);
       try {
         for await (const chunk of chunksOf(stored.stream, this.#signal)) {
           loaded += chunk.byteLength;
           if (loaded > want.bytes) break;
-          hash.update(chunk);
+          await pieces.update(chunk);
           await target.write(chunk);
           this.#report(entry.name, loaded, want.bytes, 'cache');
         }
@@ -641,7 +649,7 @@ export class Loader {
         if (error instanceof SottoError) throw error;
         loaded = -1; // The cache broke off.
       }
-      if (loaded === want.bytes && hex(hash.digest()) === want.sha256) {
+      if (loaded === want.bytes && (await pieces.end()) === want.pieces) {
         await target.end();
         return true;
       }

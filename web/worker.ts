@@ -3,6 +3,7 @@
 import type { ClassHandle, MainModule, Pipeline, Tokenizer, Weights } from '../wasm/sotto.d.ts';
 import { openCache } from './cache.ts';
 import { SottoError } from './error.ts';
+import { joined } from './pieces.ts';
 import {
   type Calls,
   type Handle,
@@ -212,13 +213,7 @@ class BytesTarget implements Target {
   end(): void {}
 
   get bytes(): Uint8Array {
-    const all = new Uint8Array(this.#pieces.reduce((sum, piece) => sum + piece.byteLength, 0));
-    let at = 0;
-    for (const piece of this.#pieces) {
-      all.set(piece, at);
-      at += piece.byteLength;
-    }
-    return all;
+    return joined(this.#pieces);
   }
 }
 

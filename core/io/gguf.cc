@@ -120,7 +120,7 @@ class Reader {
   Result<T> Number(std::string_view what) {
     SOTTO_ASSIGN_OR_RETURN(const std::string_view raw, Bytes(sizeof(T), what));
     T value;
-    std::memcpy(&value, raw.data(), sizeof(T));
+    std::memcpy(&value, raw.data(), raw.size());
     return value;
   }
 

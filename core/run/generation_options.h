@@ -37,7 +37,8 @@ struct GenerationOptions {
   std::optional<int32_t> pad_token_id, bos_token_id, decoder_start_token_id;
   std::vector<std::string> stop;  // text that ends the generation, and is not part of it
 
-  // Of past keys and values: see KvCache. None: int8 where the model's weights are packed, else f32.
+  // Of past keys and values: see KvCache. None: int8 where the model's weights are packed, else
+  // f32.
   std::optional<DType> cache_dtype;
 
   bool output_logprobs = false;  // the log-probability of each token, as the model gives it
