@@ -325,7 +325,9 @@ const commands = {
       const units = sources.filter((file) => file.startsWith('core/') && file.endsWith('.cc'));
       let findings = '';
       await inParallel(units, async (file) => {
-        const { output, status } = await run('clang-tidy-19', ['-p', 'build/native', '--quiet', file], { anyStatus: true });
+        const { output, status } = await run('clang-tidy-19', ['-p', 'build/native', '--quiet', file], {
+          anyStatus: true,
+        });
         if (status !== 0) findings += output;
       });
       if (findings) throw new StepFailed('findings', findings);
