@@ -1,6 +1,7 @@
 // Where models come from: a folder or a GGUF file on the web, on the Hub, on disk, or in the user's hands. Says what is
 // there and opens it; verifies and keeps nothing.
 import { sha256 } from '@noble/hashes/sha2.js';
+import { hex } from './digest.ts';
 import { SottoError } from './error.ts';
 import { isNode } from './variants.ts';
 
@@ -131,8 +132,6 @@ export interface Origin {
   tag(name: string, signal: AbortSignal): Promise<string | undefined>;
 }
 
-/** Bytes as a hash is written. */
-export const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 /** A file of the same folder. */
 export const plainName = /^[^/\\]{1,200}$/;
 /** A file of the same folder, or of one within it. */

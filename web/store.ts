@@ -1,19 +1,17 @@
 // Loads a model: fetch, verify, keep. Bytes go to their target in pieces as they arrive and are hashed on the way; what
 // the cache gives back is verified too. Knows nothing of what the files mean beyond which of them make up a model.
-import { sha256 } from '@noble/hashes/sha2.js';
 import type { CacheWriter, FileCache } from './cache.ts';
+import { FileDigest } from './digest.ts';
 import { SottoError } from './error.ts';
 import {
   type Entry,
   type HubOptions,
-  hex,
   type Location,
   type Opened,
   type Origin,
   originOf,
   plainName,
 } from './origins.ts';
-import { PiecesDigest } from './pieces.ts';
 
 /** How far loading has come. */
 export interface ProgressEvent {
@@ -47,7 +45,7 @@ export interface StoreOptions extends HubOptions {
 /** Takes one file's bytes in order. */
 export interface Target {
   /** The file begins, of so many bytes if that is known; also when it has to begin again. */
-  begin(bytes: number | undefined): void;
+  begin(bytes: number | undefined): void | Promise<void>;
   write(chunk: Uint8Array): void | Promise<void>;
   /** The file is whole and, where its hash is known, the right one. */
   end(): void | Promise<void>;
@@ -192,7 +190,7 @@ function keeping(target: Target): Target & { readonly text: string } {
     begin(bytes) {
       text = '';
       decoder = new TextDecoder();
-      target.begin(bytes);
+      return target.begin(bytes);
     },
     write(chunk) {
       text += decoder.decode(chunk, { stream: true });
@@ -202,6 +200,16 @@ function keeping(target: Target): Target & { readonly text: string } {
       text += decoder.decode();
       return target.end();
     },
+  };
+}
+
+/** A target that is there later: its bytes are asked for meanwhile. */
+function later(coming: Promise<Target>): Target {
+  coming.catch(() => {}); // Whoever begins it is told.
+  return {
+    begin: async (bytes) => (await coming).begin(bytes),
+    write: async (chunk) => (await coming).write(chunk),
+    end: async () => (await coming).end(),
   };
 }
 
@@ -217,9 +225,9 @@ class PatientTarget implements Target {
     this.#target = target;
   }
 
-  begin(bytes: number | undefined): void {
+  async begin(bytes: number | undefined): Promise<void> {
     this.#refusal = undefined;
-    this.#target.begin(bytes);
+    await this.#target.begin(bytes);
   }
 
   async write(chunk: Uint8Array): Promise<void> {
@@ -246,8 +254,7 @@ class Arriving {
   readonly #path: readonly string[];
   readonly #report: (loaded: number, total: number | undefined) => void;
   #cache: FileCache | undefined;
-  #hash = sha256.create();
-  #pieces = new PiecesDigest();
+  #digest: FileDigest;
   #total: number | undefined;
   #tag: string | undefined;
   #strong = false;
@@ -267,6 +274,7 @@ class Arriving {
     this.#path = path;
     this.#report = report;
     this.#total = entry.bytes;
+    this.#digest = this.#newDigest();
   }
 
   /** Whether nothing is left to fetch. */
@@ -288,26 +296,23 @@ class Arriving {
     return !this.#tooLong && this.#total !== undefined && this.loaded < this.#total;
   }
 
-  get #digest(): string {
-    return hex(this.#hash.clone().digest());
+  #newDigest(): FileDigest {
+    return new FileDigest(this.#total, this.#entry.sha256 !== undefined);
   }
 
-  get right(): boolean {
-    if (this.#tooLong || this.short) return false;
-    return this.#entry.sha256 === undefined || this.#digest === this.#entry.sha256;
-  }
-
-  get complaint(): string {
+  /** What is wrong with the file, as far as it is here. */
+  async complaint(): Promise<string | undefined> {
     if (this.#tooLong) return `it has more than ${this.#total} bytes`;
     if (this.short) return `it has ${this.loaded} of ${this.#total} bytes`;
-    return `its SHA-256 is ${this.#digest}, not ${this.#entry.sha256}`;
+    const { sha256 } = await this.#digest.end();
+    return sha256 === this.#entry.sha256 ? undefined : `its SHA-256 is ${sha256}, not ${this.#entry.sha256}`;
   }
 
   /** Takes up what an earlier visit left in the cache. */
   async takeUp(signal: AbortSignal): Promise<void> {
     const part = await this.#cache?.read(this.#path).catch(() => undefined);
     if (!part) return;
-    this.#target.begin(this.#total);
+    await this.#target.begin(this.#total);
     try {
       for await (const chunk of chunksOf(part.stream, signal)) if (!(await this.#take(chunk))) break;
     } catch (error) {
@@ -335,11 +340,10 @@ class Arriving {
 
   /** Begins anew. */
   async restart(): Promise<void> {
-    this.#hash = sha256.create();
-    this.#pieces = new PiecesDigest();
+    this.#digest = this.#newDigest();
     this.loaded = 0;
     this.#tooLong = false;
-    this.#target.begin(this.#total);
+    await this.#target.begin(this.#total);
     await this.#writer?.abandon().catch(() => {});
     this.#writer = undefined;
   }
@@ -359,9 +363,9 @@ class Arriving {
     });
     this.#writer = undefined;
     await this.#target.end();
-    if (!this.#cache) return undefined;
-    const { sha256, tag = this.#tag } = this.#entry;
-    return { bytes: this.loaded, sha256, tag, pieces: await this.#pieces.end() };
+    const { sha256, pieces } = await this.#digest.end();
+    if (!this.#cache || pieces === undefined) return undefined;
+    return { bytes: this.loaded, sha256, tag: this.#entry.tag ?? this.#tag, pieces };
   }
 
   /** Whatever happened: what was cut off stays in the cache only where a hash can vouch for it later. */
@@ -377,8 +381,7 @@ class Arriving {
       this.#tooLong = true;
       return false;
     }
-    if (this.#entry.sha256 !== undefined) this.#hash.update(chunk);
-    if (this.#cache) await this.#pieces.update(chunk);
+    await this.#digest.update(chunk);
     await this.#target.write(chunk);
     this.loaded += chunk.byteLength;
     this.#report(this.loaded, this.#total);
@@ -441,10 +444,14 @@ export class Loader {
     const has = (name: string) => known === undefined || known.has(name);
     const entry = (name: string): Entry => known?.get(name) ?? { name };
     const peek: Peek = (name, take) => this.#peek(origin, entry(name), take);
-    const get = async <T extends Target = Target>(name: string, wrap?: (target: Target) => T) => {
+    const get: Get = async <T extends Target = Target>(
+      name: string,
+      wrap?: (target: Target) => T,
+      after?: Promise<unknown>,
+    ) => {
       // A listing of the Hub does not tell what is in a folder.
       if (!has(name) && !(name.includes('/') && this.#location.kind === 'hub')) return undefined;
-      const given = await wanted.target(name, peek);
+      const given = after ? later(after.then(() => wanted.target(name, peek))) : await wanted.target(name, peek);
       const target = wrap?.(given) ?? (given as T);
       return (await this.#file(origin, entry(name), target)) ? target : undefined;
     };
@@ -464,19 +471,17 @@ export class Loader {
     const wantedTexts = texts.filter((name) => (wanted.weights || tokenizerTexts.includes(name)) && has(name));
     expect(wanted.weights ? [...wantedTexts, weightsName] : wantedTexts);
     const loadings = new Map(wantedTexts.map((name) => [name, get(name)]));
-    const config = loadings.get('config.json');
+    const config = loadings.get('config.json')?.then((found) => {
+      if (!found) throw this.#absent('config.json', known);
+    });
     const tokenizer = async () => {
       if (await loadings.get('tokenizer.json')) return;
       const older = await this.#settle(olderTokenizer.map((name) => get(name)));
       if (older.every((found) => found === undefined)) throw this.#absent('tokenizer.json');
       if (!wanted.weights) await get('config.json'); // It says the class where nothing else does.
     };
-    const weights = async () => {
-      if (!(await config)) throw this.#absent('config.json', known);
-      await this.#weights(get, has, origin);
-    };
     const all: Promise<unknown>[] = [...loadings.values()];
-    if (wanted.weights) all.push(weights());
+    if (config && wanted.weights) all.unshift(config, this.#weights(get, has, origin, config));
     all.push(tokenizer());
     if (wanted.sentence) all.push(this.#sentence(get));
     await this.#settle(all);
@@ -493,8 +498,9 @@ export class Loader {
     });
   }
 
-  async #weights(get: Get, has: (name: string) => boolean, origin: Origin) {
-    if (await get(weightsName)) return;
+  async #weights(get: Get, has: (name: string) => boolean, origin: Origin, config: Promise<unknown>) {
+    if (await get(weightsName, undefined, config)) return;
+    await config;
     this.#counts.delete(weightsName);
     const index = await get(indexName, keeping);
     if (!index) {
@@ -633,14 +639,14 @@ export class Loader {
     const want = this.#index.files[entry.name];
     const stored = await cache.read(pathOf(key, entry.name)).catch(() => undefined);
     if (stored && want) {
-      const pieces = new PiecesDigest();
+      const digest = new FileDigest(want.bytes, false);
       let loaded = 0;
-      target.begin(want.bytes);
+      await target.begin(want.bytes);
       try {
         for await (const chunk of chunksOf(stored.stream, this.#signal)) {
           loaded += chunk.byteLength;
           if (loaded > want.bytes) break;
-          await pieces.update(chunk);
+          await digest.update(chunk);
           await target.write(chunk);
           this.#report(entry.name, loaded, want.bytes, 'cache');
         }
@@ -649,7 +655,7 @@ export class Loader {
         if (error instanceof SottoError) throw error;
         loaded = -1; // The cache broke off.
       }
-      if (loaded === want.bytes && (await pieces.end()) === want.pieces) {
+      if (loaded === want.bytes && (await digest.end()).pieces === want.pieces) {
         await target.end();
         return true;
       }
@@ -687,7 +693,8 @@ export class Loader {
             continue;
           }
         }
-        if (file.right) {
+        const why = await file.complaint();
+        if (why === undefined) {
           const stored = await file.end();
           if (stored) {
             this.#index.files[entry.name] = stored;
@@ -695,7 +702,6 @@ export class Loader {
           }
           return true;
         }
-        const why = file.complaint;
         if (file.short && origin.from === 'network' && file.loaded > 0 && ++breaks <= 3) {
           if (!file.resumable) await file.restart();
           continue;
@@ -726,8 +732,12 @@ export class Loader {
   }
 }
 
-/** Brings a file to its target, or gives nothing where there is none. */
-type Get = <T extends Target = Target>(name: string, wrap?: (target: Target) => T) => Promise<T | undefined>;
+/** Brings a file to its target, or gives nothing where there is none. The target is asked for when `after` is done. */
+type Get = <T extends Target = Target>(
+  name: string,
+  wrap?: (target: Target) => T,
+  after?: Promise<unknown>,
+) => Promise<T | undefined>;
 
 const folderName = /^(?!\.{1,2}$)[^/\\]{1,200}$/;
 /** Where the cache has a file. */

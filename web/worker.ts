@@ -2,8 +2,8 @@
 // other calls and aborts in.
 import type { ClassHandle, MainModule, Pipeline, Tokenizer, Weights } from '../wasm/sotto.d.ts';
 import { openCache } from './cache.ts';
+import { joined } from './digest.ts';
 import { SottoError } from './error.ts';
-import { joined } from './pieces.ts';
 import {
   type Calls,
   type Handle,

@@ -193,7 +193,8 @@ struct DebertaLayer {
     activation = c.activation;
     attention.heads = attention.kv_heads = c.heads;
     const int64_t terms = 1 + c.content_to_position + c.position_to_content;
-    attention.scale = 1 / std::sqrt(static_cast<float>(terms * (c.hidden / c.heads)));
+    const int64_t head_size = c.hidden / c.heads;
+    attention.scale = 1 / std::sqrt(static_cast<float>(terms * head_size));
   }
 
   Tensor operator()(Context& ctx, const Tensor& x, const Sequence& s, const Distances& distances,

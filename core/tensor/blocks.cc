@@ -172,7 +172,8 @@ void DecodeQ6_K(Bytes b, float* out) {
     const uint8_t low = b[half * 64 + at % 64];
     const int four = at < 64 ? Low4(low) : High4(low);
     const int six = four | Bits2(b[128 + half * 32 + at % 32], at / 32) << 4;
-    out[i] = d * static_cast<float>(scales[i / 16]) * static_cast<float>(six - 32);
+    const int8_t scale = scales[i / 16];
+    out[i] = d * static_cast<float>(scale) * static_cast<float>(six - 32);
   }
 }
 

@@ -76,9 +76,10 @@ class FormNormalizer final : public Normalizer {
     std::vector<AlignedChar> run;
     for (size_t i = begin; i < end;) {
       size_t kept = KeptPrefix(bytes, i, end);
-      if (kept < end) {  // its last character may be changed by what follows
-        while (kept > i && (static_cast<uint8_t>(bytes[--kept]) & 0xC0) == 0x80) {
-        }
+      if (i < kept && kept < end) {  // its last character may be changed by what follows
+        do {
+          --kept;
+        } while (kept > i && (static_cast<uint8_t>(bytes[kept]) & 0xC0) == 0x80);
       }
       while (i < kept) {
         const Utf8Char c = DecodeValid(bytes, i);

@@ -90,7 +90,7 @@ class PrecompiledNormalizer final : public Normalizer {
 
   bool Keeps(std::string_view text) const override {
     return std::all_of(text.begin(), text.end(), [&](char c) {
-      return static_cast<int8_t>(c) >= 0 && c != '\r' && !changes_ascii_[static_cast<int>(c)];
+      return static_cast<int8_t>(c) >= 0 && c != '\r' && !changes_ascii_[static_cast<uint8_t>(c)];
     });
   }
 

@@ -374,8 +374,8 @@ class SpmConverter {
         if (name_ == "MBart50Tokenizer") {
           for (const std::string& code : Words(kMBart50Languages)) vocab_.push_back({code, 0});
         }
-        for (size_t i = vocab_.size(); i-- > 0 && vocab_[i].first[2] == '_';) {
-          extra_.insert(extra_.begin(), vocab_[i].first);
+        for (size_t i = vocab_.size(); i > 0 && vocab_[i - 1].first[2] == '_'; --i) {
+          extra_.insert(extra_.begin(), vocab_[i - 1].first);
         }
       }
       if (name_ != "XGLMTokenizer" && name_ != "NllbTokenizer") vocab_.push_back({"<mask>", 0});

@@ -16,7 +16,7 @@ Tensor LossOf(Context& ctx, const ModelOutput& output, const Batch& batch,
               const TrainOptions& options) {
   const float smoothing = options.label_smoothing;
   if (options.task != TrainTask::kNextSentence) {
-    const Tensor loss = CrossEntropy(ctx, output.logits, batch.targets, smoothing);
+    Tensor loss = CrossEntropy(ctx, output.logits, batch.targets, smoothing);
     if (options.coverage <= 0) return loss;
     const Tensor covered = CoverageLoss(ctx, output.copy_attention, batch.targets);
     return Add(ctx, loss, Scale(ctx, covered, options.coverage));

@@ -174,6 +174,31 @@ for (const synchronous of [true, false]) {
       assert.equal(server.count(weights), 2, 'and stored again');
     });
 
+    test('a file of many pieces is known again, and one that rotted is fetched again', async () => {
+      server.files.set(weights, noise(5_000_000, 5));
+      await visit();
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 1);
+      const stored = folder.find(weights);
+      assert.ok(stored);
+      stored.bytes[4_500_000] = (stored.bytes[4_500_000] ?? 0) ^ 1;
+      assertWhole(await visit());
+      assert.equal(server.count(weights), 2);
+    });
+
+    test('weights are asked for while config.json is on its way, and begin after it', async () => {
+      const waiting: (() => void)[] = [];
+      server.intercept = ({ name }, response) => {
+        if (name !== weights && name !== 'config.json') return false;
+        waiting.push(() => response.end(server.files.get(name)));
+        if (waiting.length === 2) for (const send of waiting.reverse()) send();
+        return true;
+      };
+      assertWhole(await visit());
+      const first = events.find(({ file }) => file === weights || file === 'config.json');
+      assert.equal(first?.file, 'config.json');
+    });
+
     test('an evicted file is fetched again', async () => {
       await visit();
       folder.evict(weights);

@@ -1,0 +1,85 @@
+// Digests of files. The browser's own SHA-256 is many times faster than any script's and runs beside it, but it takes its
+// bytes whole and is there in secure contexts only. So a file is known again by the digests of its pieces; its plain
+// SHA-256, where that is asked for, comes from the script unless the file is one piece.
+import { sha256 as script } from '@noble/hashes/sha2.js';
+
+const pieceBytes = 4 * 2 ** 20;
+const subtle = (globalThis as { crypto?: Crypto }).crypto?.subtle as SubtleCrypto | undefined;
+
+/** Digests in hexadecimal. */
+export interface Digests {
+  /** The SHA-256 of the file, where it was asked for. */
+  sha256: string | undefined;
+  /** SHA-256 over the SHA-256 digests of the file's pieces of 4 MiB, the last one shorter; where the browser computes it. */
+  pieces: string | undefined;
+}
+
+/** Digests one file as its bytes come. */
+export class FileDigest {
+  readonly #plain: boolean;
+  readonly #script: ReturnType<typeof script.create> | undefined;
+  readonly #digests: Uint8Array<ArrayBuffer>[] = [];
+  #piece: Uint8Array[] = [];
+  #bytes = 0;
+  #last: Promise<unknown> = Promise.resolve();
+  #ended: Promise<Digests> | undefined;
+
+  /** `bytes`: how many there will be at most, where that is known; `plain`: the file's SHA-256 is wanted. */
+  constructor(bytes: number | undefined, plain: boolean) {
+    this.#plain = plain;
+    const onePiece = subtle && bytes !== undefined && bytes <= pieceBytes;
+    if (plain && !onePiece) this.#script = script.create();
+  }
+
+  /** Takes the next bytes, which must stay as they are; waits as long as an earlier piece is not done. */
+  async update(chunk: Uint8Array): Promise<void> {
+    this.#script?.update(chunk);
+    for (let from = 0; subtle && from < chunk.byteLength; ) {
+      const part = chunk.subarray(from, from + pieceBytes - this.#bytes);
+      this.#piece.push(part);
+      this.#bytes += part.byteLength;
+      from += part.byteLength;
+      if (this.#bytes === pieceBytes) await this.#closePiece();
+    }
+  }
+
+  /** No more bytes come. */
+  end(): Promise<Digests> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+
+  async #end(): Promise<Digests> {
+    if (this.#bytes > 0 || this.#digests.length === 0) await this.#closePiece();
+    await this.#last;
+    const [first] = this.#digests;
+    const sha256 = this.#script?.digest() ?? (this.#plain ? first : undefined);
+    const pieces = subtle && (await digestOf(subtle, joined(this.#digests)));
+    return { sha256: sha256 && hex(sha256), pieces: pieces && hex(pieces) };
+  }
+
+  async #closePiece(): Promise<void> {
+    await this.#last;
+    if (!subtle) return;
+    this.#last = digestOf(subtle, joined(this.#piece)).then((digest) => this.#digests.push(digest));
+    this.#piece = [];
+    this.#bytes = 0;
+  }
+}
+
+const digestOf = async (subtle: SubtleCrypto, bytes: Uint8Array<ArrayBuffer>) =>
+  new Uint8Array(await subtle.digest('SHA-256', bytes));
+
+/** Bytes as a hash is written. */
+export const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+
+/** The pieces as one. */
+export function joined(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.byteLength, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.byteLength;
+  }
+  return all;
+}
