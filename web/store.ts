@@ -363,8 +363,9 @@ class Arriving {
     });
     this.#writer = undefined;
     await this.#target.end();
+    if (!this.#cache) return undefined;
     const { sha256, pieces } = await this.#digest.end();
-    if (!this.#cache || pieces === undefined) return undefined;
+    if (pieces === undefined) return undefined;
     return { bytes: this.loaded, sha256, tag: this.#entry.tag ?? this.#tag, pieces };
   }
 
@@ -381,7 +382,7 @@ class Arriving {
       this.#tooLong = true;
       return false;
     }
-    await this.#digest.update(chunk);
+    if (this.#cache || this.#entry.sha256 !== undefined) await this.#digest.update(chunk);
     await this.#target.write(chunk);
     this.loaded += chunk.byteLength;
     this.#report(this.loaded, this.#total);
@@ -481,6 +482,7 @@ export class Loader {
       if (!wanted.weights) await get('config.json'); // It says the class where nothing else does.
     };
     const all: Promise<unknown>[] = [...loadings.values()];
+    // A missing config.json is told before whatever else is missing.
     if (config && wanted.weights) all.unshift(config, this.#weights(get, has, origin, config));
     all.push(tokenizer());
     if (wanted.sentence) all.push(this.#sentence(get));

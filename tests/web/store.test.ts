@@ -186,7 +186,7 @@ for (const synchronous of [true, false]) {
       assert.equal(server.count(weights), 2);
     });
 
-    test('weights are asked for while config.json is on its way, and begin after it', async () => {
+    test('weights are asked for while config.json is on its way, and begin after it', { timeout: 60_000 }, async () => {
       const waiting: (() => void)[] = [];
       server.intercept = ({ name }, response) => {
         if (name !== weights && name !== 'config.json') return false;
