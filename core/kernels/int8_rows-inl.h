@@ -8,7 +8,10 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
+#include "core/kernels/byte_dots.h"
+#include "core/kernels/constant.h"
 #include "hwy/highway.h"
 
 // WebAssembly without relaxed SIMD has no product of bytes, but one of int16 pairs: activations are
@@ -221,31 +224,68 @@ HWY_INLINE void Spread(hn::Vec<D16> left, hn::Vec<D16> right, Weight8* HWY_RESTR
 
 #if !SOTTO_Q8_WIDE
 
-// sums[c] += the 4 products of column c. Weights are in 0..127 and activations in -127..127: pairs
-// of products fit int16, so that no form of this saturates.
+// Products of pairs, summed. Weights are in 0..127 and activations in -127..127: no pair saturates.
+HWY_INLINE hn::Vec<DI16> Pairs(hn::Vec<DU8> w, hn::Vec<DI8> a) {
+#if SOTTO_RELAXED_SIMD
+  return PairsI8I7(DI16(), a, w);
+#else
+  return hn::SatWidenMulPairwiseAdd(DI16(), w, a);
+#endif
+}
+
+HWY_INLINE VI32 AddNeighbours(hn::Vec<DI16> pairs) {
+  return hn::WidenMulPairwiseAdd(DI32(), pairs, hn::Set(DI16(), kConstant<int16_t{1}>));
+}
+
+// sums[c] += the 4 products of column c.
+template <bool kPairs>
 HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
-  [[maybe_unused]] const DI32 di;
+  if constexpr (kPairs) return hn::Add(sums, AddNeighbours(Pairs(w, a)));
 #if SOTTO_RELAXED_SIMD
   return DotI8I7(a, w, sums);
-#elif HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
-  const DI16 di16;
-  const auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, a);
-  return hn::Add(sums, hn::WidenMulPairwiseAdd(di, pairs, hn::Set(di16, int16_t{1})));
 #elif HWY_ARCH_X86
-  return hn::SumOfMulQuadAccumulate(di, w, a, sums);
+  return hn::SumOfMulQuadAccumulate(DI32(), w, a, sums);
 #else
-  return hn::SumOfMulQuadAccumulate(di, hn::BitCast(DI8(), w), a, sums);
+  return hn::SumOfMulQuadAccumulate(DI32(), hn::BitCast(DI8(), w), a, sums);
 #endif
+}
+
+// The sums of up to 8 such steps, begun with `start`, of weights in 0..15: as 8 sums of two pairs
+// are at most 8 * 2 * 15 * 127 < 2^15, pairs stay int16 until the end.
+template <bool kPairs>
+HWY_INLINE VI32 BeginGroup(VI32 start) {
+  return kPairs ? hn::Zero(DI32()) : start;
+}
+template <bool kPairs>
+HWY_INLINE VI32 AddToGroup(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
+  if constexpr (!kPairs) return Dot<false>(w, a, sums);
+  return hn::BitCast(DI32(), hn::Add(hn::BitCast(DI16(), sums), Pairs(w, a)));
+}
+template <bool kPairs>
+HWY_INLINE VI32 EndGroup(VI32 sums, VI32 start) {
+  return kPairs ? hn::Add(start, AddNeighbours(hn::BitCast(DI16(), sums))) : sums;
 }
 
 #endif  // !SOTTO_Q8_WIDE
 
-// Four along K for all rows and columns of a tile of spread weights.
-template <int kRows>
+// Calls f with std::true_type where the processor multiplies bytes in pairs (see byte_dots.h).
+template <class F>
+void WithDots(const F& f) {
+#if SOTTO_RELAXED_SIMD
+  if (DotsInPairs()) return f(std::true_type());
+#endif
+  constexpr bool kPairs = HWY_ARCH_X86 && (HWY_TARGET > HWY_AVX3_DL);
+  f(std::bool_constant<kPairs>());
+}
+
+// Four along K for all rows and columns of a tile of spread weights; where they are bytes, for the
+// sums of a group.
+template <bool kPairs, int kRows>
 HWY_INLINE void AddSpread(const Weight8* HWY_RESTRICT w, const Activation8* HWY_RESTRICT a,
                           VI32 (&sum)[kRows][2]) {
   const DI32 di;
 #if SOTTO_Q8_WIDE
+  static_assert(!kPairs);
   const DI16 di16;
   HWY_UNROLL(2)
   for (int half = 0; half < 2; ++half) {
@@ -268,8 +308,8 @@ HWY_INLINE void AddSpread(const Weight8* HWY_RESTRICT w, const Activation8* HWY_
     int32_t four;
     std::memcpy(&four, a + i * 4, 4);
     const auto ai = hn::BitCast(DI8(), hn::Set(di, four));
-    sum[i][0] = Dot(w0, ai, sum[i][0]);
-    sum[i][1] = Dot(w1, ai, sum[i][1]);
+    sum[i][0] = AddToGroup<kPairs>(w0, ai, sum[i][0]);
+    sum[i][1] = AddToGroup<kPairs>(w1, ai, sum[i][1]);
   }
 #endif
 }

@@ -169,7 +169,7 @@ HWY_INLINE void AddWide(hn::Vec<DU8> bytes, const int16_t* HWY_RESTRICT a, VI32 
   }
 }
 
-template <int kRows, int kVectors>
+template <bool, int kRows, int kVectors>
 HWY_NOINLINE void Tile(const TileArgs& t) {
   static_assert(kVectors == 1);
   const hn::Vec<DU8> low_half = LowHalf(t);
@@ -203,7 +203,7 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 #else
 
 // Four of K for all rows and columns of a tile.
-template <int kRows, int kVectors>
+template <bool kPairs, int kRows, int kVectors>
 HWY_INLINE void AddDots(const hn::Vec<DU8> (&w)[kVectors], const int8_t* HWY_RESTRICT a,
                         VI32 (&sum)[kRows][kVectors]) {
   HWY_UNROLL(kRows)
@@ -212,11 +212,11 @@ HWY_INLINE void AddDots(const hn::Vec<DU8> (&w)[kVectors], const int8_t* HWY_RES
     std::memcpy(&four, a + i * 4, 4);
     const auto ai = hn::BitCast(DI8(), hn::Set(DI32(), four));
     HWY_UNROLL(kVectors)
-    for (int j = 0; j < kVectors; ++j) sum[i][j] = Dot(w[j], ai, sum[i][j]);
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = AddToGroup<kPairs>(w[j], ai, sum[i][j]);
   }
 }
 
-template <int kRows, int kVectors>
+template <bool kPairs, int kRows, int kVectors>
 HWY_NOINLINE void Tile(const TileArgs& t) {
   const hn::Vec<DU8> low_half = LowHalf(t);
   const DI32 di;
@@ -232,9 +232,8 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
     VI32 sum[kRows][kVectors];
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Set(di, sums[i]);
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = BeginGroup<kPairs>(hn::Set(di, sums[i]));
     }
-    sums += kRows;
     // Not unrolled: else all weights of the group are kept at once, and the totals leave the
     // registers.
 #pragma clang loop unroll(disable)
@@ -246,8 +245,8 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
         low[j] = hn::And(bytes, low_half);
         high[j] = High(bytes, low_half);
       }
-      AddDots(low, a, sum);
-      AddDots(high, a + kRows * 4, sum);
+      AddDots<kPairs>(low, a, sum);
+      AddDots<kPairs>(high, a + kRows * 4, sum);
       a += kRows * 8;
     }
     HWY_UNROLL(kVectors)
@@ -255,18 +254,22 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
       const VF scale = LoadScales(t, j, offset);
       HWY_UNROLL(kRows)
       for (int i = 0; i < kRows; ++i) {
-        total[i][j] = hn::Add(total[i][j], hn::Mul(scale, hn::ConvertTo(df, sum[i][j])));
+        const VI32 exact = EndGroup<kPairs>(sum[i][j], hn::Set(di, sums[i]));
+        total[i][j] = hn::Add(total[i][j], hn::Mul(scale, hn::ConvertTo(df, exact)));
       }
     }
+    sums += kRows;
   }
   Finish<kRows, kVectors>(t, total);
 }
 
 #endif  // SOTTO_Q8_WIDE
 
-template <int kRows>
-constexpr void (*kTile)(const TileArgs&) = Tile<kRows, Vectors(kRows)>;
-constexpr void (*kTiles[])(const TileArgs&) = {nullptr, kTile<1>, kTile<2>, kTile<3>, kTile<4>};
+template <bool kPairs, int kRows>
+constexpr void (*kTile)(const TileArgs&) = Tile<kPairs, kRows, Vectors(kRows)>;
+template <bool kPairs>
+constexpr void (*kTiles[])(const TileArgs&) = {nullptr, kTile<kPairs, 1>, kTile<kPairs, 2>,
+                                               kTile<kPairs, 3>, kTile<kPairs, 4>};
 
 // The columns column..column+Vectors*kLanes-1 of one tile of rows. Where some lie beyond n the tile
 // works on a copy of the bias, and into a buffer.
@@ -288,8 +291,9 @@ void MultiplyTile(const Q4Product& p, int64_t row, int64_t rows, int64_t column)
   t.y = p.y + row * p.n + column;
   t.stride = p.n;
   std::memset(t.low_half, 15, sizeof(t.low_half));
+  const auto multiply = [&] { WithDots([&](auto pairs) { kTiles<pairs>[rows](t); }); };
   const int64_t inside = std::min(columns, p.n - column);
-  if (inside == columns) return kTiles[rows](t);
+  if (inside == columns) return multiply();
 
   alignas(64) float bias[kColumns] = {}, y[kDirectRows * kColumns];
   if (p.bias != nullptr) {
@@ -298,7 +302,7 @@ void MultiplyTile(const Q4Product& p, int64_t row, int64_t rows, int64_t column)
   }
   t.y = y;
   t.stride = columns;
-  kTiles[rows](t);
+  multiply();
   for (int64_t i = 0; i < rows; ++i) {
     std::memcpy(p.y + (row + i) * p.n + column, y + i * columns,
                 static_cast<size_t>(inside) * sizeof(float));
@@ -316,6 +320,7 @@ struct StreamArgs {
   uint8_t low_half[16];
 };
 
+template <bool kPairs>
 HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
   constexpr int kVectors = kLanes >= 8 ? 1 : 2;  // of a panel
   const DU8 du8;
@@ -341,7 +346,7 @@ HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
     }
 #else
     VI32 sum[kStreams][kVectors];
-    const VI32 start = hn::Set(di, *sums);
+    const VI32 start = BeginGroup<kPairs>(hn::Set(di, *sums));
     for (int s = 0; s < kStreams; ++s) {
       for (int j = 0; j < kVectors; ++j) sum[s][j] = start;
     }
@@ -363,8 +368,8 @@ HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
           AddWide<1>(hn::And(bytes, low_half), a, sum[s][j]);
           AddWide<1>(High(bytes, low_half), a + 4, sum[s][j]);
 #else
-          sum[s][j] = Dot(hn::And(bytes, low_half), first, sum[s][j]);
-          sum[s][j] = Dot(High(bytes, low_half), second, sum[s][j]);
+          sum[s][j] = AddToGroup<kPairs>(hn::And(bytes, low_half), first, sum[s][j]);
+          sum[s][j] = AddToGroup<kPairs>(High(bytes, low_half), second, sum[s][j]);
 #endif
         }
       }
@@ -382,7 +387,7 @@ HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
                                   hn::ConcatOdd(di, sum[s][j][0][1], sum[s][j][0][0]));
         const VI32 exact = hn::Add(both, hn::Set(di, *sums));
 #else
-        const VI32 exact = sum[s][j];
+        const VI32 exact = EndGroup<kPairs>(sum[s][j], hn::Set(di, *sums));
 #endif
         float* total = t.totals + s * 8 + j * kLanes;
         hn::StoreU(hn::Add(hn::LoadU(df, total), hn::Mul(scale, hn::ConvertTo(df, exact))), df,
@@ -406,7 +411,7 @@ void MultiplyRow(const Q4Product& p, int64_t first, int64_t last) {
   InStreams(first, last, kStreams, [&](const int64_t* panels, int64_t count) {
     for (int64_t s = 0; s < kStreams; ++s)
       t.w[s] = p.weights + panels[s < count ? s : 0] * p.panel_bytes;
-    MultiplyStreams(t);
+    WithDots([&](auto pairs) { MultiplyStreams<pairs>(t); });
     for (int64_t s = 0; s < count; ++s) {
       const int64_t column = panels[s] * 8, columns = std::min<int64_t>(8, p.n - column);
       for (int64_t j = 0; j < columns; ++j) {
@@ -433,7 +438,7 @@ struct SpreadArgs {
   int64_t stride;
 };
 
-template <int kRows>
+template <bool kPairs, int kRows>
 HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
   const DI32 di;
   const DF df;
@@ -451,11 +456,11 @@ HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
   for (int64_t g = 0; g < t.groups; ++g) {
     VI32 sum[kRows][2];
     HWY_UNROLL(kRows)
-    for (int i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = hn::Set(di, sums[i]);
-    sums += kRows;
+    for (int i = 0; i < kRows; ++i)
+      sum[i][0] = sum[i][1] = BeginGroup<kPairs>(hn::Set(di, sums[i]));
 #pragma clang loop unroll_count(2)
     for (int step = 0; step < kQ4Group / 4; ++step) {
-      AddSpread<kRows>(w, a, sum);
+      AddSpread<kPairs, kRows>(w, a, sum);
       w += 4 * kSpreadColumns;
       a += kRows * 4;
     }
@@ -464,12 +469,14 @@ HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
       float* total = totals + i * kSpreadColumns;
-      hn::Store(hn::Add(hn::Load(df, total), hn::Mul(scale0, hn::ConvertTo(df, sum[i][0]))), df,
-                total);
+      const VI32 start = hn::Set(di, sums[i]);
+      const VF exact0 = hn::ConvertTo(df, EndGroup<kPairs>(sum[i][0], start));
+      const VF exact1 = hn::ConvertTo(df, EndGroup<kPairs>(sum[i][1], start));
+      hn::Store(hn::Add(hn::Load(df, total), hn::Mul(scale0, exact0)), df, total);
       total += kLanes;
-      hn::Store(hn::Add(hn::Load(df, total), hn::Mul(scale1, hn::ConvertTo(df, sum[i][1]))), df,
-                total);
+      hn::Store(hn::Add(hn::Load(df, total), hn::Mul(scale1, exact1)), df, total);
     }
+    sums += kRows;
     std::atomic_signal_fence(std::memory_order_seq_cst);  // totals stay in memory
   }
   for (int i = 0; i < kRows; ++i) {
@@ -484,12 +491,24 @@ HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
   }
 }
 
+template <bool kPairs>
 constexpr void (*kSpreadTiles[])(const SpreadArgs&) = {
-    nullptr,        SpreadTile<1>,  SpreadTile<2>,  SpreadTile<3>,
-    SpreadTile<4>,  SpreadTile<5>,  SpreadTile<6>,
+    nullptr,
+    SpreadTile<kPairs, 1>,
+    SpreadTile<kPairs, 2>,
+    SpreadTile<kPairs, 3>,
+    SpreadTile<kPairs, 4>,
+    SpreadTile<kPairs, 5>,
+    SpreadTile<kPairs, 6>,
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-    SpreadTile<7>,  SpreadTile<8>,  SpreadTile<9>,  SpreadTile<10>,
-    SpreadTile<11>, SpreadTile<12>, SpreadTile<13>, SpreadTile<14>,
+    SpreadTile<kPairs, 7>,
+    SpreadTile<kPairs, 8>,
+    SpreadTile<kPairs, 9>,
+    SpreadTile<kPairs, 10>,
+    SpreadTile<kPairs, 11>,
+    SpreadTile<kPairs, 12>,
+    SpreadTile<kPairs, 13>,
+    SpreadTile<kPairs, 14>,
 #endif
 };
 
@@ -560,7 +579,7 @@ void MultiplySpread(const Q4Product& p, int64_t column) {
         t.sums = p.sums + row * groups + g * rows;
         t.row_scales = p.row_scales + row;
         t.y = whole ? p.y + row * p.n + column : edge;
-        kSpreadTiles[rows](t);
+        WithDots([&](auto pairs) { kSpreadTiles<pairs>[rows](t); });
       }
     }
     const int64_t begin = tiles.Begin(top);

@@ -129,7 +129,7 @@ HWY_INLINE void Finish(const TileArgs& t, int row, int vector, VI32 sum) {
 #if SOTTO_Q8_WIDE
 
 // Sums stay apart by pairs of k until the end: [c0 k01, c0 k23, c1 k01, c1 k23] and so for c2, c3.
-template <int kRows, int kVectors>
+template <bool, int kRows, int kVectors>
 HWY_NOINLINE void Tile(const TileArgs& t) {
   const DU8 du8;
   const DI16 di16;
@@ -187,7 +187,7 @@ HWY_INLINE hn::Vec<DU8> LoadWeights(const uint8_t* const* w, int j, size_t offse
 #endif
 }
 
-template <int kRows, int kVectors>
+template <bool kPairs, int kRows, int kVectors>
 HWY_NOINLINE void Tile(const TileArgs& t) {
   const DI8 di8;
   const DI32 di;
@@ -211,7 +211,7 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
       std::memcpy(&four, a + i * 4, 4);
       const auto ai = hn::BitCast(di8, hn::Set(di, four));
       HWY_UNROLL(kVectors)
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = Dot(wj[j], ai, sum[i][j]);
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Dot<kPairs>(wj[j], ai, sum[i][j]);
     }
     a += kRows * 4;
   }
@@ -224,15 +224,17 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 
 #endif  // SOTTO_Q8_WIDE
 
-template <int kRows>
-constexpr void (*kTile)(const TileArgs&) = Tile<kRows, Vectors(kRows)>;
+template <bool kPairs, int kRows>
+constexpr void (*kTile)(const TileArgs&) = Tile<kPairs, kRows, Vectors(kRows)>;
+template <bool kPairs>
 constexpr void (*kTiles[])(const TileArgs&) = {
-    nullptr,  kTile<1>, kTile<2>, kTile<3>,  kTile<4>,
+    nullptr,           kTile<kPairs, 1>,  kTile<kPairs, 2>,  kTile<kPairs, 3>,  kTile<kPairs, 4>,
 #if !SOTTO_Q8_WIDE
-    kTile<5>, kTile<6>,
+    kTile<kPairs, 5>,  kTile<kPairs, 6>,
 #endif
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-    kTile<7>, kTile<8>, kTile<9>, kTile<10>, kTile<11>, kTile<12>, kTile<13>, kTile<14>,
+    kTile<kPairs, 7>,  kTile<kPairs, 8>,  kTile<kPairs, 9>,  kTile<kPairs, 10>, kTile<kPairs, 11>,
+    kTile<kPairs, 12>, kTile<kPairs, 13>, kTile<kPairs, 14>,
 #endif
 };
 
@@ -268,7 +270,7 @@ void MultiplyColumns(const Q8Product& p, int64_t column) {
     t.row_scales = p.row_scales + row;
     t.row_sums = p.row_sums + row;
     t.y = whole ? p.y + row * p.n + column : y;
-    kTiles[rows](t);
+    WithDots([&](auto pairs) { kTiles<pairs>[rows](t); });
     for (int64_t i = 0; i < rows && !whole; ++i) {
       std::memcpy(p.y + (row + i) * p.n + column, y + i * columns,
                   static_cast<size_t>(inside) * sizeof(float));
@@ -286,6 +288,7 @@ struct StreamArgs {
   int32_t* sums;  // [kStreams][8]
 };
 
+template <bool kPairs>
 HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
   constexpr int kVectors = kLanes >= 8 ? 1 : 2;  // of a panel
   const DU8 du8;
@@ -331,7 +334,7 @@ HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
     for (int s = 0; s < kStreams; ++s) {
       HWY_UNROLL(kVectors)
       for (int j = 0; j < kVectors; ++j) {
-        sum[s][j] = Dot(hn::LoadU(du8, w[s] + offset + j * 16), ai, sum[s][j]);
+        sum[s][j] = Dot<kPairs>(hn::LoadU(du8, w[s] + offset + j * 16), ai, sum[s][j]);
       }
     }
   }
@@ -362,7 +365,7 @@ void MultiplyRow(const Q8Product& p, int64_t first, int64_t last) {
   InStreams(first, last, kStreams, [&](const int64_t* panels, int64_t count) {
     for (int64_t s = 0; s < kStreams; ++s)
       t.w[s] = p.weights + panels[s < count ? s : 0] * p.panel_bytes;
-    MultiplyStreams(t);
+    WithDots([&](auto pairs) { MultiplyStreams<pairs>(t); });
     for (int64_t s = 0; s < count; ++s) {
       const int64_t column = panels[s] * 8, columns = std::min<int64_t>(8, p.n - column);
       for (int64_t j = 0; j < columns; ++j) {
@@ -401,7 +404,7 @@ HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
   const Activation8* HWY_RESTRICT a = t.a;
   const Weight8* HWY_RESTRICT w = t.w;
   for (int64_t g = 0; g < t.groups; ++g) {
-    AddSpread<kRows>(w, a, sum);
+    AddSpread<false, kRows>(w, a, sum);
     w += 4 * kSpreadColumns;
     a += kRows * 4;
   }

@@ -46,6 +46,12 @@ template <class VI8, class VU8, class VI32>
 HWY_INLINE VI32 DotI8I7(VI8 bytes, VU8 seven, VI32 sums) {
   return VI32{wasm_i32x4_relaxed_dot_i8x16_i7x16_add(bytes.raw, seven.raw, sums.raw)};
 }
+
+// bytes[2i] * seven[2i] + bytes[2i+1] * seven[2i+1] as int16; exact under the same condition.
+template <class DI16, class VI8, class VU8>
+HWY_INLINE hwy::HWY_NAMESPACE::Vec<DI16> PairsI8I7(DI16, VI8 bytes, VU8 seven) {
+  return {wasm_i16x8_relaxed_dot_i8x16_i7x16(bytes.raw, seven.raw)};
+}
 #endif
 
 }  // namespace HWY_NAMESPACE

@@ -9,31 +9,14 @@
 
 #include "core/base/parallel.h"
 #include "core/base/random.h"
-#include "core/kernels/targets.h"
 #include "core/tensor/quant.h"
-#include "hwy/highway.h"
+#include "tests/core/kernels_targets.h"
 
 namespace sotto {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Calls body once for each instruction set that was compiled and that this machine has.
-template <class Body>
-void ForEachTarget(const Body& body) {
-#if HWY_ARCH_WASM
-  body();
-#else
-  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    hwy::SetSupportedTargetsForTest(target);
-    SCOPED_TRACE(KernelTarget());
-    body();
-    hwy::SetSupportedTargetsForTest(0);
-    if (testing::Test::HasFailure()) return;
-  }
-#endif
-}
 
 std::vector<float> Normals(int64_t count, uint64_t seed) {
   Random random(seed);
