@@ -222,6 +222,21 @@ HWY_INLINE void Spread(hn::Vec<D16> left, hn::Vec<D16> right, Weight8* HWY_RESTR
 #endif
 }
 
+HWY_INLINE VI32 AddNeighbours(hn::Vec<DI16> pairs) {
+  return hn::WidenMulPairwiseAdd(DI32(), pairs, hn::Set(DI16(), kConstant<int16_t{1}>));
+}
+
+// The sums of a group, up to 8 steps of AddToGroup, begun with `start`. Weights are in 0..15: as 8
+// sums of two products are at most 8 * 2 * 15 * 127 < 2^15, pairs stay int16 until the end.
+template <bool kPairs>
+HWY_INLINE VI32 BeginGroup(VI32 start) {
+  return kPairs ? hn::Zero(DI32()) : start;
+}
+template <bool kPairs>
+HWY_INLINE VI32 EndGroup(VI32 sums, VI32 start) {
+  return kPairs ? hn::Add(start, AddNeighbours(hn::BitCast(DI16(), sums))) : sums;
+}
+
 #if !SOTTO_Q8_WIDE
 
 // Products of pairs, summed. Weights are in 0..127 and activations in -127..127: no pair saturates.
@@ -231,10 +246,6 @@ HWY_INLINE hn::Vec<DI16> Pairs(hn::Vec<DU8> w, hn::Vec<DI8> a) {
 #else
   return hn::SatWidenMulPairwiseAdd(DI16(), w, a);
 #endif
-}
-
-HWY_INLINE VI32 AddNeighbours(hn::Vec<DI16> pairs) {
-  return hn::WidenMulPairwiseAdd(DI32(), pairs, hn::Set(DI16(), kConstant<int16_t{1}>));
 }
 
 // sums[c] += the 4 products of column c.
@@ -250,20 +261,11 @@ HWY_INLINE VI32 Dot(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
 #endif
 }
 
-// The sums of up to 8 such steps, begun with `start`, of weights in 0..15: as 8 sums of two pairs
-// are at most 8 * 2 * 15 * 127 < 2^15, pairs stay int16 until the end.
-template <bool kPairs>
-HWY_INLINE VI32 BeginGroup(VI32 start) {
-  return kPairs ? hn::Zero(DI32()) : start;
-}
+// A step of the sums of a group, see above.
 template <bool kPairs>
 HWY_INLINE VI32 AddToGroup(hn::Vec<DU8> w, hn::Vec<DI8> a, VI32 sums) {
   if constexpr (!kPairs) return Dot<false>(w, a, sums);
   return hn::BitCast(DI32(), hn::Add(hn::BitCast(DI16(), sums), Pairs(w, a)));
-}
-template <bool kPairs>
-HWY_INLINE VI32 EndGroup(VI32 sums, VI32 start) {
-  return kPairs ? hn::Add(start, AddNeighbours(hn::BitCast(DI16(), sums))) : sums;
 }
 
 #endif  // !SOTTO_Q8_WIDE
