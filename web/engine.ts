@@ -10,6 +10,7 @@ import {
   type Port,
   type Reply,
   type Request,
+  type ThreadWish,
 } from './protocol.ts';
 import type { StoreOptions } from './store.ts';
 import { isNode, type Variant } from './variants.ts';
@@ -65,12 +66,15 @@ function startInNode(url: URL): Line {
   };
 }
 
-/** A worker from another origin is not allowed, but one of ours may import that one. */
-function foreignWorker(url: URL): Worker {
+/** Starts a worker's script, from another origin too: that is not allowed, but a script of ours may import that one. */
+function startScript(url: URL, name = ''): Worker {
+  if (url.origin === globalThis.location.origin || url.protocol === 'blob:' || url.protocol === 'data:') {
+    return new Worker(url, { type: 'module', name });
+  }
   const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
   const address = URL.createObjectURL(source);
   try {
-    return new Worker(address, { type: 'module' });
+    return new Worker(address, { type: 'module', name });
   } finally {
     // Firefox and Safari read the blob after the constructor has returned.
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
@@ -82,23 +86,46 @@ function startInBrowser(url: URL | undefined): Line {
     url === undefined
       ? // Bundlers recognize this form, and only this form.
         new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
-      : url.origin === globalThis.location.origin || url.protocol === 'blob:' || url.protocol === 'data:'
-        ? new Worker(url, { type: 'module' })
-        : foreignWorker(url);
+      : startScript(url);
+  const threads: Worker[] = [];
+  let ended = false;
+  let tell: (message: string) => void;
+  const watch = (watched: Worker, script = '') => {
+    watched.addEventListener('error', (event) => {
+      event.preventDefault();
+      tell(event.message || `its script${script} did not load`);
+    });
+    watched.addEventListener('messageerror', () => tell('a message could not be read'));
+  };
+  const startThread = ({ url, name, port }: ThreadWish) => {
+    if (ended) return;
+    try {
+      const thread = startScript(new URL(url), name);
+      threads.push(thread);
+      watch(thread, ` ${url}`);
+      thread.addEventListener('message', ({ data }) => port.postMessage(data));
+      port.onmessage = ({ data }) => thread.postMessage(data);
+    } catch (cause) {
+      tell(`a thread did not start: ${(cause as Error).message}`);
+    }
+  };
   return {
     port: {
       post: (message, transfer) => worker.postMessage(message, transfer),
-      listen: (hear) => worker.addEventListener('message', (event: MessageEvent<Reply>) => hear(event.data)),
+      listen: (hear) =>
+        worker.addEventListener('message', ({ data }: MessageEvent<Reply | ThreadWish>) =>
+          data.kind === 'thread' ? startThread(data) : hear(data),
+        ),
     },
-    failed(tell) {
-      worker.addEventListener('error', (event) => {
-        event.preventDefault();
-        tell(event.message || `its script${url ? ` ${url.href}` : ''} did not load`);
-      });
-      worker.addEventListener('messageerror', () => tell('a message could not be read'));
+    failed(listener) {
+      tell = listener;
+      watch(worker, url && ` ${url.href}`);
     },
     hold() {},
-    end: () => worker.terminate(),
+    end() {
+      ended = true;
+      for (const started of [worker, ...threads]) started.terminate();
+    },
   };
 }
 

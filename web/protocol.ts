@@ -137,6 +137,17 @@ export type Reply =
   | { kind: 'error'; id: number; code: string; message: string }
   | { kind: 'notice'; id: number; value: unknown };
 
+/**
+ * What a browser's worker asks of its page, outside of all calls: a worker that runs a thread's script and talks through
+ * the port. A worker could start its own, but Firefox may wait for ever in the constructor while somebody debugs it.
+ */
+export interface ThreadWish {
+  kind: 'thread';
+  url: string;
+  name: string;
+  port: MessagePort;
+}
+
 /** One end of a line. */
 export interface Port<Out, In> {
   post(message: Out, transfer: Transferable[]): void;

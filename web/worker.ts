@@ -15,6 +15,7 @@ import {
   type Request,
   type Serving,
   serve,
+  type ThreadWish,
   type TokenizerFacts,
 } from './protocol.ts';
 import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
@@ -75,6 +76,28 @@ async function compile(wasm: URL): Promise<WebAssembly.Module> {
   if (response.headers.get('content-type') === 'application/wasm') return WebAssembly.compileStreaming(response);
   return WebAssembly.compile(await response.arrayBuffer());
 }
+
+/** What the engine takes for a worker of its own: one of the page's. */
+class PageWorker {
+  onmessage: ((event: MessageEvent) => void) | undefined;
+  readonly #port: MessagePort;
+
+  constructor(url: string | URL, { name = '' }: WorkerOptions = {}) {
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    port1.onmessage = (event) => this.onmessage?.(event);
+    const wish: ThreadWish = { kind: 'thread', url: String(url), name, port: port2 };
+    globalThis.postMessage(wish, { transfer: [port2] });
+  }
+
+  postMessage(message: unknown): void {
+    this.#port.postMessage(message);
+  }
+
+  /** The page ends its workers all at once. */
+  terminate(): void {}
+}
+if (!isNode) globalThis.Worker = PageWorker as unknown as typeof Worker;
 
 async function startModule(build: keyof typeof assets, folder: string | undefined, threads = 1): Promise<MainModule> {
   const [script, wasm, later]: Files = folder

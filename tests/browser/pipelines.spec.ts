@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { FilledMask } from '../../web/index.ts';
-import { expect, modelFiles, test } from './site.ts';
+import { expect, modelFiles, startSite, test } from './site.ts';
 
 const golden = new URL('../golden/pipelines/', import.meta.url).pathname;
 
@@ -321,6 +321,28 @@ test('the engine loads from where its assets are', async ({ page, site }) => {
     return classify('What a wonderful film!');
   });
   expect(got[0]?.label).toBe(best.output[0]?.label);
+});
+
+test.describe('isolated', () => {
+  test.use({ mode: { isolate: true } });
+
+  test('the engine and its threads come from another origin, and end with the model', async ({ page, site }) => {
+    await site.open(page);
+    const elsewhere = await startSite({});
+    const classify = await page.evaluateHandle(
+      (assetsURL) => sotto.pipeline('text-classification', '/m/text-classification/', { assetsURL, threads: 3 }),
+      `${elsewhere.url}dist/`,
+    );
+    const got = await classify.evaluate(async (classify) => {
+      const labels = await classify('What a wonderful film!');
+      return [classify.model.threads, labels[0]?.label];
+    });
+    expect(got).toEqual([3, best.output[0]?.label]);
+    expect(page.workers()).toHaveLength(3);
+    await classify.evaluate((classify) => classify.dispose());
+    await expect.poll(() => page.workers().length).toBe(0);
+    await elsewhere.close();
+  });
 });
 
 test('an engine that is not where it should be is an error that says so', async ({ page, site }) => {

@@ -67,13 +67,17 @@ function known(name: string): Map<string, Buffer> | undefined {
   return models.get(name);
 }
 
-async function startSite(mode: Mode): Promise<Site & { close(): Promise<void> }> {
+/** A site with a port, and so an origin, of its own. */
+export async function startSite(mode: Mode): Promise<Site & { close(): Promise<void> }> {
   const { serve } = (await import(`${root}tools/serve.mjs`)) as { serve: Serve };
   const asked: string[] = [];
   const tricks: { file: string; answer: Answer; times: number }[] = [];
   let cut = false;
   const intercept = (request: http.IncomingMessage, response: http.ServerResponse, path: string): boolean => {
     asked.push(path);
+    // Pages of another origin may have everything.
+    response.setHeader('Access-Control-Allow-Origin', '*');
+    response.setHeader('Cross-Origin-Resource-Policy', 'cross-origin');
     const [, name = '', file = ''] = /^\/m\/([\w-]+)\/(.+)$/.exec(path) ?? [];
     if (!name) return false;
     if (cut) {
