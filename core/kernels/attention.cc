@@ -335,7 +335,7 @@ void FinishProbabilities(float* row, int64_t keys, float lse) {
 // The online softmax: with a running maximum m and sum l by query, a block of scores s gives
 //   m' = max(m, max s), p = exp(s - m'), l' = l exp(m - m') + sum p, O' = O exp(m - m') + V^T p.
 template <int kC>
-void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
+HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n;
   float* q = scratch;              // [dim, width]
@@ -418,8 +418,8 @@ HWY_INLINE float Dot(const float* a, const float* b, int64_t count) {
 }
 
 // dots[j] = a . rows[j] for `count` rows: four at a time share the loads of `a`.
-void Dots(const float* a, const float* rows, int64_t stride, int64_t count, int64_t dim,
-          float factor, float* dots) {
+HWY_NOINLINE void Dots(const float* a, const float* rows, int64_t stride, int64_t count,
+                       int64_t dim, float factor, float* dots) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   int64_t j = 0;
@@ -443,8 +443,8 @@ void Dots(const float* a, const float* rows, int64_t stride, int64_t count, int6
 }
 
 // out = factor out + sum_j p[j] rows[j], in four sums of a vector each.
-void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64_t dim,
-         float factor, float* out) {
+HWY_NOINLINE void Mix(const float* p, const float* rows, int64_t stride, int64_t count, int64_t dim,
+                      float factor, float* out) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const V f = hn::Set(d, factor);

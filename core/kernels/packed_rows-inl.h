@@ -1,6 +1,8 @@
 // Rows of keys or values as a cache keeps them (see PackedHeads): rounding them, their products
 // with a query, their weighted sums, and back to f32. `rows` are `dim` values each, one behind the
-// other, and are read up to a vector past their end. Included once a target.
+// other, and are read up to a vector past their end. The loops are functions of their own, here and
+// in attention.cc: V8 optimizes a small hot function within milliseconds, and a large one around it
+// only after a second. Included once a target.
 #if defined(SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_
 #undef SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_
@@ -52,8 +54,8 @@ void PackF16(const float* from, int64_t dim, uint16_t* to) {
 }
 
 // dots[j] = factor * q . rows[j]
-void DotsF16(const float* q, const uint16_t* rows, int64_t count, int64_t dim, float factor,
-             float* dots) {
+HWY_NOINLINE void DotsF16(const float* q, const uint16_t* rows, int64_t count, int64_t dim,
+                          float factor, float* dots) {
   const DF df;
   HWY_ALIGN float part[kDimBlock + hn::MaxLanes(DF())];
   for (int64_t from = 0; from < dim; from += kDimBlock) {
@@ -87,8 +89,8 @@ void DotsF16(const float* q, const uint16_t* rows, int64_t count, int64_t dim, f
 }
 
 // out = factor out + sum_j p[j] rows[j]
-void MixF16(const float* p, const uint16_t* rows, int64_t count, int64_t dim, float factor,
-            float* out) {
+HWY_NOINLINE void MixF16(const float* p, const uint16_t* rows, int64_t count, int64_t dim,
+                         float factor, float* out) {
   const DF df;
   const VF f = hn::Set(df, factor), up = hn::Set(df, kHalfWay);
   const auto put = [=](VF sum, int64_t x) HWY_ATTR {
@@ -147,9 +149,32 @@ HWY_INLINE VI32 DotI16(const int16_t* q, const int8_t* row, VI32 sum) {
                                               hn::PromoteTo(d16, hn::LoadU(d8, row))));
 }
 
+// The sum of a vector's blocks of four.
+template <class DI>
+HWY_INLINE auto SumOfBlocks(DI di, hn::Vec<DI> v) {
+  if constexpr (hn::MaxLanes(di) <= 4) {
+    return v;
+  } else {
+    const hn::Half<DI> half;
+    return SumOfBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// The sums of the lanes of s0, s1, s2 and s3.
+HWY_INLINE auto FourSums(VI32 s0, VI32 s1, VI32 s2, VI32 s3) {
+  const DI32 di;
+  const hn::Repartition<int64_t, DI32> pairs;
+  const auto halve = [=](VI32 a, VI32 b) HWY_ATTR {
+    return hn::BitCast(pairs, hn::Add(hn::InterleaveLower(a, b), hn::InterleaveUpper(di, a, b)));
+  };
+  const auto first = halve(s0, s1), last = halve(s2, s3);
+  return SumOfBlocks(di, hn::Add(hn::BitCast(di, hn::InterleaveLower(first, last)),
+                                 hn::BitCast(di, hn::InterleaveUpper(pairs, first, last))));
+}
+
 // dots[j] = factor * scales[j] * q . rows[j]
-void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t count, int64_t dim,
-            float factor, float* dots) {
+HWY_NOINLINE void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t count,
+                         int64_t dim, float factor, float* dots) {
   const DI32 di;
   constexpr int64_t n = 2 * kLanes;
   HWY_ALIGN int16_t part[kDimBlock + 2 * hn::MaxLanes(DF())];
@@ -157,10 +182,7 @@ void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t cou
     const int64_t width = std::min(kDimBlock, dim - from);
     const float unit = factor * RoundTo16(q + from, width, part);
     std::fill_n(part + width, n, int16_t{0});
-    const auto put = [=](int64_t j, VI32 sum) HWY_ATTR {
-      const float dot = unit * scales[j] * static_cast<float>(hn::ReduceSum(di, sum));
-      dots[j] = from == 0 ? dot : dots[j] + dot;
-    };
+    const hn::FixedTag<float, 4> df4;
     const int8_t* row = rows + from;
     int64_t j = 0;
     for (; j + 4 <= count; j += 4, row += 4 * dim) {
@@ -171,19 +193,23 @@ void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t cou
         s2 = DotI16(part + i, row + 2 * dim + i, s2);
         s3 = DotI16(part + i, row + 3 * dim + i, s3);
       }
-      put(j, s0), put(j + 1, s1), put(j + 2, s2), put(j + 3, s3);
+      const auto scale = hn::Mul(hn::Set(df4, unit), hn::LoadU(df4, scales + j));
+      auto dot = hn::Mul(scale, hn::ConvertTo(df4, FourSums(s0, s1, s2, s3)));
+      if (from != 0) dot = hn::Add(dot, hn::LoadU(df4, dots + j));
+      hn::StoreU(dot, df4, dots + j);
     }
     for (; j < count; ++j, row += dim) {
       VI32 s = hn::Zero(di);
       for (int64_t i = 0; i < width; i += n) s = DotI16(part + i, row + i, s);
-      put(j, s);
+      const float dot = unit * scales[j] * static_cast<float>(hn::ReduceSum(di, s));
+      dots[j] = from == 0 ? dot : dots[j] + dot;
     }
   }
 }
 
 // out = factor out + sum_j p[j] scales[j] rows[j], for at most kMostWeights rows.
-void MixI8(const float* p, const int8_t* rows, const float* scales, int64_t count, int64_t dim,
-           float factor, float* out) {
+HWY_NOINLINE void MixI8(const float* p, const int8_t* rows, const float* scales, int64_t count,
+                        int64_t dim, float factor, float* out) {
   const DF df;
   const DI16 d16;
   const DI32 di;

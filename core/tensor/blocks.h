@@ -78,6 +78,9 @@ constexpr bool IsFloating(DType dtype) {
 // floating type, at any alignment.
 void DecodeRow(DType dtype, const void* row, int64_t columns, float* out);
 
+// The same for the blocks of more than one value alone; of other types, nothing.
+void DecodeGgmlRow(DType dtype, const void* row, int64_t columns, float* out);
+
 }  // namespace sotto
 
 #endif  // SOTTO_CORE_TENSOR_BLOCKS_H_

@@ -57,6 +57,7 @@ const addF32x4 = simd(0xe4);
 const mulF32x4 = simd(0xe6);
 const dotI16x8 = simd(0xba);
 const relaxedMadd = simd(0x105);
+const relaxedPairs = simd(0x112);
 const relaxedDot = simd(0x113);
 
 const sums = 12;
@@ -116,12 +117,22 @@ function reading(): Uint8Array<ArrayBuffer> {
   return moduleOf([...loop([...step, ...get(0), ...constant(128), ...addI32, ...set(0)], 128), ...keep]);
 }
 
-const modules: Record<Limit, () => Uint8Array<ArrayBuffer>> = {
-  'relaxed-dot': () => arithmetic((sum) => [...get(left), ...get(right), ...get(sum), ...relaxedDot]),
-  'relaxed-madd': () => arithmetic((sum) => [...get(sum), ...get(left), ...get(right), ...relaxedMadd]),
-  'i16-dot': () => arithmetic((sum) => [...get(sum), ...get(left), ...dotI16x8, ...get(right), ...addI32x4]),
-  'mul-add': () => arithmetic((sum) => [...get(sum), ...get(left), ...mulF32x4, ...get(right), ...addF32x4]),
-  read: reading,
+/** The ways of doing it, the quickest of which is the limit. */
+const modules: Record<Limit, (() => Uint8Array<ArrayBuffer>)[]> = {
+  'relaxed-dot': [
+    () => arithmetic((sum) => [...get(left), ...get(right), ...get(sum), ...relaxedDot]),
+    // Pairs of products, then pairs of those: where the processor has no instruction for four. The sum is an operand, or
+    // the engine would see the same product everywhere.
+    () =>
+      arithmetic((sum) => [
+        ...[...get(sum), ...get(right), ...relaxedPairs],
+        ...[...get(left), ...dotI16x8, ...get(sum), ...addI32x4],
+      ]),
+  ],
+  'relaxed-madd': [() => arithmetic((sum) => [...get(sum), ...get(left), ...get(right), ...relaxedMadd])],
+  'i16-dot': [() => arithmetic((sum) => [...get(sum), ...get(left), ...dotI16x8, ...get(right), ...addI32x4])],
+  'mul-add': [() => arithmetic((sum) => [...get(sum), ...get(left), ...mulF32x4, ...get(right), ...addF32x4])],
+  read: [reading],
 };
 
 /** Operations of one vector instruction (or pair): lanes, times two for the multiply and the add. */
@@ -129,7 +140,12 @@ const operations = { 'relaxed-dot': 32, 'relaxed-madd': 8, 'i16-dot': 16, 'mul-a
 
 /** The best of many stretches of some twenty milliseconds, the first ones unmeasured: they make the engine optimize. */
 export function measureLimit({ limit, milliseconds, bytes }: LimitRequest): number | null {
-  const binary = modules[limit]();
+  const ways = modules[limit];
+  const rates = ways.map((way) => rateOf(way(), limit, milliseconds / ways.length, bytes));
+  return rates.reduce((best, rate) => (best === null || (rate !== null && rate > best) ? rate : best));
+}
+
+function rateOf(binary: Uint8Array<ArrayBuffer>, limit: Limit, milliseconds: number, bytes: number): number | null {
   if (!WebAssembly.validate(binary)) return null;
   const { m, f } = new WebAssembly.Instance(new WebAssembly.Module(binary)).exports;
   if (!(m instanceof WebAssembly.Memory) || typeof f !== 'function') return null;
