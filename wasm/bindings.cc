@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "core/io/model_folder.h"
 #include "core/models/model_stream.h"
 #include "core/run/generation.h"
+#include "core/run/model_tokenizer.h"
 #include "core/run/pipeline.h"
 #include "core/text/tokenizer.h"
 #include "wasm/tokenizer_bindings.h"
@@ -71,6 +73,9 @@ class Weights {
     sotto::TensorSource& tensors = stream_.files().sentence_tensors[path.substr(0, path.find('/'))];
     return FailureOf(tensors.AddSafetensors(*owner, owner, path));
   }
+  // Makes the tokenizer of the texts so far, which may be while weights arrive. Pipeline.load tells
+  // what is wrong with them.
+  void ReadTokenizer() { tokenizer_ = sotto::TakeTokenizer(stream_.files()); }
   Failure Begin(const std::string& name, double bytes) {
     return FailureOf(stream_.Begin(name, static_cast<uint64_t>(bytes)));
   }
@@ -89,10 +94,15 @@ class Weights {
 
   sotto::WeightFormat format() const { return format_; }
   sotto::ModelStream& stream() { return stream_; }
+  // Once.
+  sotto::Result<sotto::Tokenizer> TakeTokenizer() {
+    return tokenizer_ ? *std::move(tokenizer_) : sotto::TakeTokenizer(stream_.files());
+  }
 
  private:
   sotto::WeightFormat format_;
   sotto::ModelStream stream_;
+  std::optional<sotto::Result<sotto::Tokenizer>> tokenizer_;
 };
 
 struct Step {
@@ -236,11 +246,12 @@ class BoundPipeline {
                                                                     Weights& weights,
                                                                     const std::string& index) {
     SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<sotto::Model> model, weights.stream().Finish(index));
+    SOTTO_ASSIGN_OR_RETURN(sotto::Tokenizer tokenizer, weights.TakeTokenizer());
     sotto::Pipeline::Options options;
     options.pool = Pool();
     options.format = weights.format();
-    return sotto::Pipeline::Load(task, std::move(weights.stream().files()), std::move(model),
-                                 options);
+    return sotto::Pipeline::Load(task, weights.stream().files(), std::move(model),
+                                 std::move(tokenizer), options);
   }
   Started StartedOf(sotto::Result<std::unique_ptr<sotto::Generation>> generation) const {
     const auto [code, message] = FailureOf(generation.status());
@@ -295,6 +306,7 @@ EMSCRIPTEN_BINDINGS(sotto) {
       .constructor<const std::string&>()
       .function("setText", &Weights::SetText)
       .function("addModule", &Weights::AddModule)
+      .function("readTokenizer", &Weights::ReadTokenizer)
       .function("begin", &Weights::Begin)
       .function("append", &Weights::Append)
       .function("end", &Weights::End)

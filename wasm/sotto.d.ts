@@ -59,6 +59,7 @@ export type HeaderStep = {
 export interface Weights extends ClassHandle {
   setText(_0: EmbindString, _1: EmbindString): boolean;
   addModule(_0: EmbindString, _1: EmbindString): Failure;
+  readTokenizer(): void;
   begin(_0: EmbindString, _1: number): Failure;
   append(_0: number, _1: number): Failure;
   end(): Failure;

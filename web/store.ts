@@ -65,6 +65,8 @@ export interface Wanted {
   sentence?: boolean;
   /** Where a file goes; weights come after config.json, and one after the other. */
   target(name: string, peek: Peek): Target | Promise<Target>;
+  /** When what says how to read a text has come, whether or not the weights have: the names of these files. */
+  tokenizer?(names: readonly string[]): Promise<void>;
   /** Once the first GGUF file has ended: the names of all, where there are several. */
   parts?(): readonly string[];
 }
@@ -484,7 +486,8 @@ export class Loader {
     const all: Promise<unknown>[] = [...loadings.values()];
     // A missing config.json is told before whatever else is missing.
     if (config && wanted.weights) all.unshift(config, this.#weights(get, has, origin, config));
-    all.push(tokenizer());
+    const readable = Promise.all([...loadings.values(), tokenizer()]);
+    all.push(readable.then(() => wanted.tokenizer?.([...wantedTexts, ...olderTokenizer])));
     if (wanted.sentence) all.push(this.#sentence(get));
     await this.#settle(all);
   }

@@ -340,13 +340,14 @@ class Texts {
     return target instanceof TextTarget ? wellFormed(target.text) : '';
   }
 
-  /** Hands everything over; nothing is kept. */
-  give(take: (name: string, text: string | Uint8Array) => void): void {
-    for (const [name, target] of this.#targets) {
-      const text = target instanceof TextTarget ? wellFormed(target.text) : target.bytes;
+  /** Hands over what is there of these, or of all; nothing of it is kept. */
+  give(take: (name: string, text: string | Uint8Array) => void, names: Iterable<string> = this.#targets.keys()): void {
+    for (const name of [...names]) {
+      const target = this.#targets.get(name);
+      const text = target instanceof TextTarget ? wellFormed(target.text) : (target?.bytes ?? '');
       if (text.length > 0) take(name, text);
+      this.#targets.delete(name);
     }
-    this.#targets.clear();
   }
 }
 
@@ -360,6 +361,11 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
   const texts = new Texts();
   const targets: WeightsTarget[] = [];
   let incoming: Incoming | undefined;
+  const open = async () => {
+    const module = await theModule();
+    incoming ??= new Incoming(module, params.dtype);
+    return incoming;
+  };
   try {
     const loader = loaderOf(params, serving);
     await loader.load({
@@ -369,12 +375,18 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
       async target(name, peek) {
         if (!/\.(safetensors|gguf)$/.test(name) || isBinary(name)) return texts.target(name);
         // The texts need not wait for the engine.
-        incoming ??= new Incoming(await theModule(), params.dtype);
+        const door = await open();
         const config = texts.text('config.json');
-        if (config !== '') incoming.weights.setText('config.json', config);
-        const target = new WeightsTarget(name, incoming, peek);
+        if (config !== '') door.weights.setText('config.json', config);
+        const target = new WeightsTarget(name, door, peek);
         targets.push(target);
         return target;
+      },
+      async tokenizer(names) {
+        const { weights } = await open();
+        texts.give((name, text) => enter(() => weights.setText(name, text)), names);
+        // What this takes in passing, the weights take over.
+        enter(() => weights.readTokenizer());
       },
     });
     const module = await theModule();

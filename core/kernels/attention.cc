@@ -314,7 +314,7 @@ void DropRow(const AttentionArgs& a, int64_t first, int64_t keys, float* values)
 // The same in a tile [keys, queries].
 void DropTile(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys, float* tile) {
   HWY_ALIGN float row[kKeyBlock];
-  for (int64_t i = 0; a.dropout > 0 && i < block.count; ++i) {
+  for (int64_t i = 0; i < block.count; ++i) {
     std::fill_n(row, keys, 1.0f);
     DropRow(a, DropIndex(a, block.batch, block.head, block.first + i) + key, keys, row);
     for (int64_t j = 0; j < keys; ++j) tile[j * block.width + i] *= row[j];
@@ -374,7 +374,7 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
         hn::Store(p, d, s + j * width + c * n);
       }
     }
-    DropTile(a, block, key, keys, s);
+    if (a.dropout > 0) DropTile(a, block, key, keys, s);
     for (int64_t x = 0; key > block.key_begin && x < a.dim; ++x) {
       for (int c = 0; c < kC; ++c) {
         float* p = out + x * width + c * n;
@@ -710,7 +710,7 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
     const float* k = RowOf(a.k, block.batch, kv, key);
     const float* v = RowOf(a.v, block.batch, kv, key);
     Multiply<false>(v, a.v.token_stride, d_out, width, ds, width, keys, width, a.dim, false);
-    DropTile(a, block, key, keys, ds);
+    if (a.dropout > 0) DropTile(a, block, key, keys, ds);
     for (int64_t j = 0; j < keys; ++j) {
       for (int c = 0; c < kC; ++c) {
         const int64_t x = j * width + c * n;
@@ -719,7 +719,7 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
         hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds + x), hn::Load(d, dots + c * n))), d, ds + x);
       }
     }
-    DropTile(a, block, key, keys, s);
+    if (a.dropout > 0) DropTile(a, block, key, keys, s);
     for (int64_t i = 0; g.d_bias != nullptr && i < block.count; ++i) {
       float* to = BiasRow(a, g.d_bias, block.batch, block.head, block.first + i) + key;
       for (int64_t j = 0; j < keys; ++j) to[j] += ds[j * width + i];

@@ -21,4 +21,12 @@ Result<Tokenizer> TokenizerOf(const ModelFiles& files) {
                         .model_type = model_type});
 }
 
+Result<Tokenizer> TakeTokenizer(ModelFiles& files) {
+  Result<Tokenizer> tokenizer = TokenizerOf(files);
+  for (std::string* text : {&files.tokenizer, &files.vocab, &files.merges, &files.sentencepiece}) {
+    std::string().swap(*text);
+  }
+  return tokenizer;
+}
+
 }  // namespace sotto

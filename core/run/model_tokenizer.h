@@ -10,6 +10,8 @@ namespace sotto {
 
 // tokenizer.json, or what the older files amount to.
 Result<Tokenizer> TokenizerOf(const ModelFiles& files);
+// The same; the texts that nobody else reads are freed.
+Result<Tokenizer> TakeTokenizer(ModelFiles& files);
 
 }  // namespace sotto
 

@@ -110,16 +110,16 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
   if (!config.ok()) return config.status().In("config.json");
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, CreateModel(*config));
   // What is wrong with the texts shows before the weights are read.
-  TensorSource tensors = std::move(files.tensors);
   Model* const filled = model.get();
+  SOTTO_ASSIGN_OR_RETURN(Tokenizer tokenizer, TokenizerOf(files));
   SOTTO_ASSIGN_OR_RETURN(std::unique_ptr<Pipeline> pipeline,
-                         Load(task, std::move(files), std::move(model), options));
-  SOTTO_RETURN_IF_ERROR(LoadWeights(*filled, tensors, {.format = options.format}));
+                         Load(task, files, std::move(model), std::move(tokenizer), options));
+  SOTTO_RETURN_IF_ERROR(LoadWeights(*filled, files.tensors, {.format = options.format}));
   return pipeline;
 }
 
-Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles files,
-                                                 std::unique_ptr<Model> model,
+Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFiles& files,
+                                                 std::unique_ptr<Model> model, Tokenizer tokenizer,
                                                  const Options& options) {
   std::unique_ptr<Pipeline> p(
       new Pipeline(options.pool ? options.pool : std::make_shared<ThreadPool>(options.threads)));
@@ -140,13 +140,11 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Load(std::string_view task, ModelFil
     if (!generation.ok()) return generation.status().In("generation_config.json");
     p->generation_config_ = *std::move(generation);
   }
-  Result<Tokenizer> tokenizer = TokenizerOf(files);
-  if (!tokenizer.ok()) return tokenizer.status();
-  if (tokenizer->vocab_size() > p->model_->vocab_size()) {
-    return InvalidFile(StrCat("the tokenizer has ids up to ", tokenizer->vocab_size() - 1,
+  if (tokenizer.vocab_size() > p->model_->vocab_size()) {
+    return InvalidFile(StrCat("the tokenizer has ids up to ", tokenizer.vocab_size() - 1,
                               ", but the model embeds only ", p->model_->vocab_size()));
   }
-  p->tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
+  p->tokenizer_ = std::make_unique<Tokenizer>(std::move(tokenizer));
   if (p->task_ == "feature-extraction")
     p->sentence_ = SentenceModules::Read(files, p->model_->hidden_size());
   return p;

@@ -47,9 +47,10 @@ class Pipeline {
   // `task`: a name in TaskNames(), or empty to run the model without one.
   static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files,
                                                 const Options& options);
-  // The same of a model that has its weights (see ModelStream); the files' tensors are not read.
-  static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles files,
-                                                std::unique_ptr<Model> model,
+  // The same of a model that has its weights (see ModelStream), and of TokenizerOf these files: of
+  // the files only what else they hold is read.
+  static Result<std::unique_ptr<Pipeline>> Load(std::string_view task, ModelFiles& files,
+                                                std::unique_ptr<Model> model, Tokenizer tokenizer,
                                                 const Options& options);
 
   // Runs the task to its end. Input: a text or a list of texts (for text-classification also

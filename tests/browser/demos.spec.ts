@@ -25,14 +25,15 @@ function complaintsOf(page: Page): string[] {
   return complaints;
 }
 
-test('the landing page leads to every demo', async ({ page, demos }) => {
+test('the landing page leads to every demo, and each of them back', async ({ page, demos }) => {
   const complaints = complaintsOf(page);
   await page.goto(demos.url);
   await expect(page.locator('#browser')).toContainText('SIMD');
   for (const name of ['Classify', 'Write', 'Measure']) {
-    await page.goto(demos.url);
     await page.getByRole('link', { name }).first().click();
     await expect(page.getByRole('heading', { level: 1 })).toHaveText(name);
+    await page.getByRole('link', { name: 'Sotto' }).click();
+    await expect(page.getByRole('heading', { level: 1 })).toContainText('Transformers');
   }
   expect(complaints).toEqual([]);
 });
