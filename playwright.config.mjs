@@ -6,6 +6,7 @@ export default defineConfig({
   testDir: 'tests/browser',
   outputDir: 'build/test-results',
   timeout: 60_000,
+  expect: { timeout: 20_000 }, // machines that test are busy
   fullyParallel: true,
   workers: 2,
   forbidOnly: Boolean(process.env.CI),
