@@ -30,6 +30,7 @@ namespace {
 using emscripten::val;
 
 EMSCRIPTEN_DECLARE_VAL_TYPE(Float32Array);
+EMSCRIPTEN_DECLARE_VAL_TYPE(Strings);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Tensors);
 
 // Where a file's bytes arrive and stay. The engine may read a little past their end.
@@ -292,6 +293,7 @@ EMSCRIPTEN_BINDINGS(sotto) {
   using namespace emscripten;  // NOLINT: the names of the binding language
 
   register_type<Float32Array>("Float32Array<ArrayBuffer>");
+  register_type<Strings>("string[]");
   register_type<Tensors>("{ name: string; dims: number[]; data: Float32Array<ArrayBuffer> }[]");
 
   function("reserve", &Reserve);

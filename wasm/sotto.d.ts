@@ -33,7 +33,8 @@ export type Encoded = {
   typeIds: Int32Array<ArrayBuffer>,
   special: Int32Array<ArrayBuffer>,
   offsets: Uint32Array<ArrayBuffer>,
-  tokens: string[]
+  tokens: EmbindString,
+  tokenEnds: Uint32Array<ArrayBuffer>
 };
 
 export interface Tokenizer extends ClassHandle {

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "core/run/model_tokenizer.h"
 
 namespace sotto::wasm {
@@ -16,7 +17,8 @@ struct Encoded {
              special = Int32Array(val::undefined());
   Uint32Array offsets =
       Uint32Array(val::undefined());  // begin, end, begin, end, ... in UTF-16 units
-  Strings tokens = Strings(val::undefined());
+  std::string tokens;  // one after another: a string for each costs more than it says
+  Uint32Array token_ends = Uint32Array(val::undefined());  // in `tokens`, in UTF-16 units
 };
 
 struct LoadedTokenizer {
@@ -26,17 +28,22 @@ struct LoadedTokenizer {
 
 std::vector<uint32_t> Utf16(const Encoding& encoding, const std::string& text,
                             const std::string& pair) {
-  std::vector<uint32_t> out(2 * encoding.size());
+  std::vector<uint32_t> out(2 * encoding.size()), bytes;
   for (const int32_t sequence : {0, 1}) {
-    std::vector<uint32_t> bytes;
-    std::vector<size_t> places;
+    bytes.clear();
+    bytes.reserve(out.size());
     for (size_t i = 0; i < encoding.size(); ++i) {
       if (encoding.sequence_ids[i] != sequence) continue;
-      bytes.insert(bytes.end(), {encoding.offsets[i].first, encoding.offsets[i].second});
-      places.insert(places.end(), {2 * i, 2 * i + 1});
+      bytes.push_back(encoding.offsets[i].first);
+      bytes.push_back(encoding.offsets[i].second);
     }
     const std::vector<uint32_t> units = Utf16Offsets(sequence == 0 ? text : pair, bytes);
-    for (size_t i = 0; i < units.size(); ++i) out[places[i]] = units[i];
+    auto next = units.begin();
+    for (size_t i = 0; i < encoding.size(); ++i) {
+      if (encoding.sequence_ids[i] != sequence) continue;
+      out[2 * i] = *next++;
+      out[2 * i + 1] = *next++;
+    }
   }
   return out;
 }
@@ -67,10 +74,13 @@ Encoded Encode(const BoundTokenizer& tokenizer, const std::string& text, const s
   out.type_ids = Ints(result->type_ids);
   out.special = Ints(result->special_tokens_mask);
   out.offsets = CopyOut<Uint32Array>("Uint32Array", Utf16(*result, text, pair));
-  val tokens = val::array();
-  for (size_t i = 0; i < result->ids.size(); ++i)
-    tokens.set(i, tokenizer->IdToToken(result->ids[i]));
-  out.tokens = Strings(tokens);
+  std::vector<uint32_t> ends;
+  ends.reserve(result->size());
+  for (const int32_t id : result->ids) {
+    out.tokens += ReplaceInvalidUtf8(tokenizer->IdToToken(id));
+    ends.push_back(static_cast<uint32_t>(out.tokens.size()));
+  }
+  out.token_ends = CopyOut<Uint32Array>("Uint32Array", Utf16Offsets(out.tokens, ends));
   return out;
 }
 
@@ -95,7 +105,7 @@ std::string Chat(const BoundTokenizer& tokenizer) {
 
 std::string MaskToken(const BoundTokenizer& tokenizer) {
   const auto id = tokenizer->mask_id();
-  return id ? tokenizer->IdToToken(*id) : "";
+  return std::string(id ? tokenizer->IdToToken(*id) : "");
 }
 
 }  // namespace
@@ -105,7 +115,6 @@ EMSCRIPTEN_BINDINGS(tokenizer) {
 
   register_type<Int32Array>("Int32Array<ArrayBuffer>");
   register_type<Uint32Array>("Uint32Array<ArrayBuffer>");
-  register_type<Strings>("string[]");
 
   value_object<Failure>("Failure")
       .field("code", &Failure::code)
@@ -119,7 +128,8 @@ EMSCRIPTEN_BINDINGS(tokenizer) {
       .field("typeIds", &Encoded::type_ids)
       .field("special", &Encoded::special)
       .field("offsets", &Encoded::offsets)
-      .field("tokens", &Encoded::tokens);
+      .field("tokens", &Encoded::tokens)
+      .field("tokenEnds", &Encoded::token_ends);
   class_<BoundTokenizer>("Tokenizer")
       .smart_ptr<std::shared_ptr<BoundTokenizer>>("SharedTokenizer")
       .class_function("load", &Load)

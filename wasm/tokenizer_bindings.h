@@ -20,7 +20,6 @@ namespace sotto::wasm {
 
 EMSCRIPTEN_DECLARE_VAL_TYPE(Int32Array);
 EMSCRIPTEN_DECLARE_VAL_TYPE(Uint32Array);
-EMSCRIPTEN_DECLARE_VAL_TYPE(Strings);
 
 // A copy of its own, outside the heap (whose views go stale when it grows).
 template <class Array, class T>

@@ -55,7 +55,10 @@ export interface EncodedText {
   special: Int32Array<ArrayBuffer>;
   /** begin, end, begin, end, … */
   offsets: Uint32Array<ArrayBuffer>;
-  tokens: string[];
+  /** As they are spelled, one after another: one string is sent at once, thousands are not. */
+  tokens: string;
+  /** Where each of them ends in `tokens`. */
+  tokenEnds: Uint32Array<ArrayBuffer>;
 }
 
 /** Options as the engine reads them: JSON without `undefined`. */

@@ -76,11 +76,14 @@ export function tokenizerCalls(engine: Engine, facts: TokenizerFacts, lifetime: 
       };
       const encoded = await client.call('encode', params, { signals: [lifetime, signal] });
       const at = (i: number) => encoded.offsets[i] ?? 0;
+      const tokens = Array.from(encoded.tokenEnds, (end, i) =>
+        encoded.tokens.slice(encoded.tokenEnds[i - 1] ?? 0, end),
+      );
       return {
         ids: encoded.ids,
         token_type_ids: encoded.typeIds,
-        tokens: encoded.tokens,
-        offsets: encoded.tokens.map((_, i) => [at(2 * i), at(2 * i + 1)]),
+        tokens,
+        offsets: tokens.map((_, i) => [at(2 * i), at(2 * i + 1)]),
         special_tokens_mask: Uint8Array.from(encoded.special),
       };
     },

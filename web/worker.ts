@@ -561,9 +561,9 @@ const handlers: Handlers = {
     const encoded = check(
       enter(() => tokenizer.encode(wellFormed(text), second, pair !== undefined, addSpecial, parseSpecial, maxLength)),
     );
-    const { ids, typeIds, special, offsets, tokens } = encoded;
-    for (const { buffer } of [ids, typeIds, special, offsets]) transfer(buffer);
-    return { ids, typeIds, special, offsets, tokens };
+    const { ids, typeIds, special, offsets, tokens, tokenEnds } = encoded;
+    for (const { buffer } of [ids, typeIds, special, offsets, tokenEnds]) transfer(buffer);
+    return { ids, typeIds, special, offsets, tokens: String(tokens), tokenEnds };
   },
 
   decode({ handle, ids, skipSpecial }) {

@@ -25,11 +25,10 @@ Lead LeadOf(uint8_t b) {
 
 }  // namespace
 
-Utf8Char DecodeUtf8(std::string_view text, size_t pos) {
+Utf8Char DecodeLongUtf8(std::string_view text, size_t pos) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   const uint8_t b0 = byte(pos);
   const Lead lead = LeadOf(b0);
-  if (lead.length == 1) return {b0, 1, true};
   if (lead.length == 0) return {kReplacement, 1, false};
   char32_t code = b0 & (0x7F >> lead.length);
   for (int i = 1; i < lead.length; ++i) {
@@ -79,6 +78,7 @@ bool IsValidUtf8(std::string_view text) {
 }
 
 std::string ReplaceInvalidUtf8(std::string_view text) {
+  if (IsValidUtf8(text)) return std::string(text);
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size();) {

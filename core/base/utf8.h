@@ -19,8 +19,13 @@ struct Utf8Char {
   bool valid;
 };
 
+// The same as DecodeUtf8, where the character is not ASCII.
+Utf8Char DecodeLongUtf8(std::string_view text, size_t pos);
 // Decodes the character at `pos`, which must be < text.size().
-Utf8Char DecodeUtf8(std::string_view text, size_t pos);
+inline Utf8Char DecodeUtf8(std::string_view text, size_t pos) {
+  const auto byte = static_cast<uint8_t>(text[pos]);
+  return byte < 0x80 ? Utf8Char{byte, 1, true} : DecodeLongUtf8(text, pos);
+}
 // Appends the UTF-8 form of a code point; surrogates and values past U+10FFFF become U+FFFD.
 void AppendUtf8(std::string& out, char32_t code);
 bool IsValidUtf8(std::string_view text);

@@ -156,7 +156,7 @@ Status Tokenize(const Arguments& args) {
     for (size_t i = 0; i < encoding.size(); ++i) {
       offsets.push_back(Json::Array(
           {Json::Int(encoding.offsets[i].first), Json::Int(encoding.offsets[i].second)}));
-      tokens.push_back(Json::String(tokenizer.IdToToken(encoding.ids[i])));
+      tokens.push_back(Json::String(std::string(tokenizer.IdToToken(encoding.ids[i]))));
     }
     Print(Json::Object({{"ids", IntArray(encoding.ids)},
                         {"offsets", Json::Array(offsets)},

@@ -49,7 +49,7 @@ Result<std::unique_ptr<Generation>> Generation::Start(const Model& model,
                      std::move(copied), static_cast<int32_t>(model.vocab_size())));
 }
 
-std::string Generation::Spelled(int32_t token) const {
+std::string_view Generation::Spelled(int32_t token) const {
   return IsCopied(token) ? copied_[static_cast<size_t>(token - first_copied_)]
                          : tokenizer_.IdToToken(token);
 }

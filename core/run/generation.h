@@ -50,7 +50,7 @@ class Generation {
   // Once done: what was made, best first.
   const std::vector<Output>& outputs() const { return outputs_; }
   // As the tokenizer's file, or the source, spells it.
-  std::string Spelled(int32_t token) const;
+  std::string_view Spelled(int32_t token) const;
   bool done() const { return done_; }
 
  private:

@@ -426,9 +426,10 @@ Result<std::unique_ptr<Generation>> Pipeline::GenerateAfterTemplate(
 
 Json Pipeline::TokenJson(const Generation& generation, int32_t token, const TokenScore& score) {
   const auto one = [&](int32_t id, float logprob) {
-    return std::vector<Json::Member>{{"token", Json::Int(id)},
-                                     {"token_str", Json::String(generation.Spelled(id))},
-                                     {"logprob", Json::Number(logprob)}};
+    return std::vector<Json::Member>{
+        {"token", Json::Int(id)},
+        {"token_str", Json::String(std::string(generation.Spelled(id)))},
+        {"logprob", Json::Number(logprob)}};
   };
   std::vector<Json::Member> out = one(token, score.logprob);
   std::vector<Json> top;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <mutex>
+#include <numeric>
 #include <utility>
 
 #include "core/base/json.h"
@@ -256,12 +257,19 @@ void Tokenizer::Impl::TrimOffsets(std::string_view text, Rows& rows) const {
       const bool is_added = added.ById(rows.ids[row]) != nullptr;
       const std::string_view token =
           is_added ? text.substr(begin, end - begin) : TokenOf(rows.ids[row]);
-      size_t leading = 0, trailing = 0, seen = 0;
-      for (size_t i = 0; i < token.size();) {
-        const Utf8Char c = DecodeUtf8(token, i);
-        i += static_cast<size_t>(c.length);
-        trailing = is_blank(c.code) ? trailing + 1 : 0;
-        if (trailing == ++seen) leading = seen;  // blanks only, so far
+      size_t leading = 0, text_begin = 0;
+      while (text_begin < token.size()) {
+        const Utf8Char c = DecodeUtf8(token, text_begin);
+        if (!is_blank(c.code)) break;
+        text_begin += static_cast<size_t>(c.length);
+        ++leading;
+      }
+      size_t trailing = text_begin == token.size() ? leading : 0;
+      for (size_t i = token.size(), last; i > text_begin; i = last) {
+        last = i - 1;
+        while (last > text_begin && (static_cast<uint8_t>(token[last]) & 0xC0) == 0x80) --last;
+        if (!is_blank(DecodeUtf8(token, last).code)) break;
+        ++trailing;
       }
       if (leading == 1 && trim.add_prefix_space && (row == 0 || begin == 0)) leading = 0;
       for (; leading > 0 && begin < end; --leading) {
@@ -653,7 +661,7 @@ std::optional<int32_t> Tokenizer::TokenToId(std::string_view token) const {
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
-std::string Tokenizer::IdToToken(int32_t id) const { return std::string(impl_->TokenOf(id)); }
+std::string_view Tokenizer::IdToToken(int32_t id) const { return impl_->TokenOf(id); }
 bool Tokenizer::IsSpecial(int32_t id) const { return impl_->IsSpecial(id); }
 
 namespace {
@@ -679,7 +687,7 @@ std::vector<std::pair<std::string_view, std::string>> Tokenizer::named_tokens() 
 std::vector<std::string> Tokenizer::special_tokens() const {
   std::vector<std::string> out;
   for (int32_t id = 0, n = vocab_size(); id < n; ++id) {
-    if (IsSpecial(id)) out.push_back(IdToToken(id));
+    if (IsSpecial(id)) out.emplace_back(IdToToken(id));
   }
   return out;
 }
@@ -764,21 +772,27 @@ void NumberUnknownWords(std::string_view text, int32_t unknown, int32_t first, b
 }
 
 std::vector<uint32_t> Utf16Offsets(std::string_view text, std::span<const uint32_t> byte_offsets) {
-  std::vector<uint32_t> order(byte_offsets.size()), out(byte_offsets.size());
-  for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  const auto less = [&](uint32_t a, uint32_t b) { return byte_offsets[a] < byte_offsets[b]; };
-  if (!std::is_sorted(order.begin(), order.end(), less)) {
-    HeapSort(order.begin(), order.end(), less);
-  }
-  size_t next = 0;
+  std::vector<uint32_t> out(byte_offsets.size());
+  size_t i = 0;
   uint32_t units = 0;
-  for (size_t i = 0; i < text.size();) {
-    const Utf8Char c = DecodeUtf8(text, i);
-    i += static_cast<size_t>(c.length);
-    while (next < order.size() && byte_offsets[order[next]] < i) out[order[next++]] = units;
-    units += c.code >= 0x10000 ? 2 : 1;
+  const auto units_before = [&](uint32_t offset) {  // offsets in rising order
+    while (i < text.size()) {
+      const Utf8Char c = DecodeUtf8(text, i);
+      if (offset < i + static_cast<size_t>(c.length)) break;
+      i += static_cast<size_t>(c.length);
+      units += c.code >= 0x10000 ? 2 : 1;
+    }
+    return units;
+  };
+  if (std::is_sorted(byte_offsets.begin(), byte_offsets.end())) {
+    std::transform(byte_offsets.begin(), byte_offsets.end(), out.begin(), units_before);
+    return out;
   }
-  while (next < order.size()) out[order[next++]] = units;
+  std::vector<uint32_t> order(byte_offsets.size());
+  std::iota(order.begin(), order.end(), 0);
+  HeapSort(order.begin(), order.end(),
+           [&](uint32_t a, uint32_t b) { return byte_offsets[a] < byte_offsets[b]; });
+  for (const uint32_t at : order) out[at] = units_before(byte_offsets[at]);
   return out;
 }
 

@@ -89,7 +89,8 @@ class Tokenizer {
 
   int32_t vocab_size() const;  // one more than the largest id, with added tokens
   std::optional<int32_t> TokenToId(std::string_view token) const;
-  std::string IdToToken(int32_t id) const;  // as it is spelled in the file; "" for an unknown id
+  // As it is spelled in the file; "" for an unknown id. Valid as long as the tokenizer.
+  std::string_view IdToToken(int32_t id) const;
   bool IsSpecial(int32_t id) const;
 
   std::optional<int32_t> bos_id() const;

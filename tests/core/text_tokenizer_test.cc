@@ -314,7 +314,7 @@ TEST(TextTokenizer, IdsAndTokensNameEachOther) {
   for (const char* name : kTiny) {
     const Tokenizer tokenizer = Load(name);
     for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-      const std::string token = tokenizer.IdToToken(id);
+      const std::string_view token = tokenizer.IdToToken(id);
       ASSERT_FALSE(token.empty());
       EXPECT_EQ(tokenizer.TokenToId(token), id);
     }
