@@ -65,8 +65,8 @@ class Weights {
       : format_(sotto::WeightFormatByName(dtype).value_or(sotto::WeightFormat::kAsStored)),
         stream_({.format = format_}) {}
 
-  bool SetText(const std::string& name, const std::string& text) {
-    return stream_.files().SetText(name, text);
+  bool SetText(const std::string& name, std::string text) {
+    return stream_.files().SetText(name, std::move(text));
   }
   // The weights of a sentence's module, by their path.
   Failure AddModule(const std::string& path, const std::string& bytes) {

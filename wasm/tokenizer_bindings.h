@@ -45,8 +45,8 @@ inline Failure FailureOf(const Status& status) {
 class Files {
  public:
   // False for a name that no part of the engine reads.
-  bool SetText(const std::string& name, const std::string& text) {
-    return files_.SetText(name, text);
+  bool SetText(const std::string& name, std::string text) {
+    return files_.SetText(name, std::move(text));
   }
 
   ModelFiles Take() { return std::move(files_); }

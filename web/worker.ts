@@ -191,10 +191,10 @@ const json = (value: unknown): string =>
 
 const mostText = 256 * 2 ** 20;
 
-/** A text file. */
-class TextTarget implements Target {
-  text = '';
-  #decoder = new TextDecoder();
+/** A small file, gathered as it is: text, a SentencePiece model, or the weights of a sentence's module. */
+class WholeTarget implements Target {
+  #pieces: Uint8Array[] = [];
+  #bytes = 0;
   readonly #name: string;
 
   constructor(name: string) {
@@ -205,31 +205,13 @@ class TextTarget implements Target {
     if (bytes !== undefined && bytes > mostText) {
       throw new SottoError('invalid-file', `${this.#name} has ${bytes} bytes: too many for what it is.`);
     }
-    this.text = '';
-    this.#decoder = new TextDecoder();
-  }
-
-  write(chunk: Uint8Array): void {
-    if (this.text.length + chunk.byteLength > mostText) {
-      throw new SottoError('invalid-file', `${this.#name} is too long for what it is.`);
-    }
-    this.text += this.#decoder.decode(chunk, { stream: true });
-  }
-
-  end(): void {
-    this.text += this.#decoder.decode();
-  }
-}
-
-/** A file that is bytes: a SentencePiece model, or the weights of a sentence's module. */
-class BytesTarget implements Target {
-  #pieces: Uint8Array[] = [];
-
-  begin(): void {
     this.#pieces = [];
+    this.#bytes = 0;
   }
 
   write(chunk: Uint8Array): void {
+    this.#bytes += chunk.byteLength;
+    if (this.#bytes > mostText) throw new SottoError('invalid-file', `${this.#name} is too long for what it is.`);
     this.#pieces.push(chunk);
   }
 
@@ -323,30 +305,31 @@ class Incoming {
   }
 }
 
-const isBinary = (name: string) => /\.(model|spm)$/.test(name) || name.endsWith('/model.safetensors');
+/** The weights of one of a sentence's modules. */
+const isModule = (name: string) => name.endsWith('/model.safetensors');
 
-/** Where the texts of a model gather. */
+/** Where the small files of a model gather. */
 class Texts {
-  readonly #targets = new Map<string, TextTarget | BytesTarget>();
+  readonly #targets = new Map<string, WholeTarget>();
 
   target(name: string): Target {
-    const target = isBinary(name) ? new BytesTarget() : new TextTarget(name);
+    const target = new WholeTarget(name);
     this.#targets.set(name, target);
     return target;
   }
 
-  text(name: string): string {
-    const target = this.#targets.get(name);
-    return target instanceof TextTarget ? wellFormed(target.text) : '';
+  /** What is there under this name, which is not kept; no bytes where there is nothing. */
+  take(name: string): Uint8Array {
+    const bytes = this.#targets.get(name)?.bytes ?? new Uint8Array();
+    this.#targets.delete(name);
+    return bytes;
   }
 
   /** Hands over what is there of these, or of all; nothing of it is kept. */
-  give(take: (name: string, text: string | Uint8Array) => void, names: Iterable<string> = this.#targets.keys()): void {
+  give(to: (name: string, text: Uint8Array) => void, names: Iterable<string> = this.#targets.keys()): void {
     for (const name of [...names]) {
-      const target = this.#targets.get(name);
-      const text = target instanceof TextTarget ? wellFormed(target.text) : (target?.bytes ?? '');
-      if (text.length > 0) take(name, text);
-      this.#targets.delete(name);
+      const text = this.take(name);
+      if (text.length > 0) to(name, text);
     }
   }
 }
@@ -373,11 +356,10 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
       sentence: params.task === 'feature-extraction',
       parts: () => incoming?.weights.parts() ?? [],
       async target(name, peek) {
-        if (!/\.(safetensors|gguf)$/.test(name) || isBinary(name)) return texts.target(name);
+        if (!/\.(safetensors|gguf)$/.test(name) || isModule(name)) return texts.target(name);
         // The texts need not wait for the engine.
         const door = await open();
-        const config = texts.text('config.json');
-        if (config !== '') door.weights.setText('config.json', config);
+        texts.give((name, text) => door.weights.setText(name, text), ['config.json']);
         const target = new WeightsTarget(name, door, peek);
         targets.push(target);
         return target;
@@ -392,9 +374,9 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
     const module = await theModule();
     serving.signal.throwIfAborted();
     const { weights } = present(incoming);
-    const index = texts.text('model.safetensors.index.json');
+    const index = texts.take('model.safetensors.index.json');
     texts.give((name, text) => {
-      if (name.endsWith('/model.safetensors')) check(enter(() => weights.addModule(name, text)));
+      if (isModule(name)) check(enter(() => weights.addModule(name, text)));
       else enter(() => weights.setText(name, text));
     });
     const pipeline = present(check(enter(() => module.Pipeline.load(params.task, weights, index))).pipeline);

@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "core/io/gguf_model.h"
 
 namespace sotto {
@@ -228,9 +229,15 @@ Result<ModelFiles> OpenModelFolder(const std::string& path) {
 }
 
 bool ModelFiles::SetText(std::string_view name, std::string text) {
-  for (const ModelText& known : kTexts) {
-    if (known.name != name) continue;
-    this->*known.field = std::move(text);
+  const ModelText* const known = std::find_if(std::begin(kTexts), std::end(kTexts),
+                                              [&](const ModelText& t) { return t.name == name; });
+  const bool listed = known != std::end(kTexts);
+  if (!listed || known->field != &ModelFiles::sentencepiece) {
+    if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+    if (!IsValidUtf8(text)) text = ReplaceInvalidUtf8(text);
+  }
+  if (listed) {
+    this->*known->field = std::move(text);
     return true;
   }
   if (name == kChatTemplateJson) {  // as processors have it; the other file wins

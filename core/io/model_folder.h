@@ -17,7 +17,8 @@ namespace sotto {
 // Each text is empty where the folder has no such file.
 struct ModelFiles {
   // Takes the text in a file of that name: of a folder ("1_Pooling/config.json") where it is in
-  // one. False for a file that holds none of a model's texts.
+  // one. False for a file that holds none of a model's texts. As in a browser, a byte order mark is
+  // dropped, and what is not UTF-8 becomes U+FFFD (but a SentencePiece model is no text).
   bool SetText(std::string_view name, std::string text);
 
   std::string config;              // config.json

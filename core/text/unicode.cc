@@ -88,6 +88,11 @@ Properties BuildProperties() {
     for (const char32_t space : kSpaces) {
       if (space >> 8 == index) page[space & 0xFF] |= kSpace;
     }
+    // Most pages are like the one before.
+    if (index > 0 && std::memcmp(&table.bits[table.page[index - 1] << 8], page, 256) == 0) {
+      table.page[index] = table.page[index - 1];
+      continue;
+    }
     uint64_t hash = 0xCBF29CE484222325ull;
     for (const uint8_t bits : page) hash = (hash ^ bits) * 0x100000001B3ull;
     size_t found = 0;

@@ -1,8 +1,6 @@
 // The page's side of the benchmark: opens one engine with one model and times it. run.mjs drives it.
 // Every engine answers alike: open(model, threads) -> { encode(tokens, batch), prompt(tokens), decode(context, steps),
 // product(), tokenize(text), variant }, of which each does what it can; times are milliseconds.
-import { measure } from '/demos/bench/measure.js';
-
 const engines = {
   sotto: () => import('./engines/sotto.js'),
   'onnxruntime-web': () => import('./engines/onnxruntime-web.js'),
@@ -28,6 +26,7 @@ globalThis.bench = async ({ engine, model, threads, work, budget }) => {
 };
 
 async function perform(runner, work, budget) {
+  const { measure } = await import('/demos/bench/measure.js'); // not when a page is timed from its navigation on
   switch (work.kind) {
     case 'product': {
       if (!runner.variant) return measure(() => runner.product(), { budget });

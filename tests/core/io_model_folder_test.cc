@@ -248,6 +248,16 @@ TEST_F(Folder, CheckpointsComeBackWhole) {
   EXPECT_EQ(std::memcmp(read->optimizer[0].second.data(), saved.optimizer[0].second.data(), 16), 0);
 }
 
+TEST(ModelFiles, ReadsTextsAsBrowsersDo) {
+  ModelFiles files;
+  EXPECT_TRUE(files.SetText("config.json", "\xEF\xBB\xBF{\"a\": \"\xFF\xE4\xB8\"}"));
+  EXPECT_EQ(files.config, "{\"a\": \"\xEF\xBF\xBD\xEF\xBF\xBD\"}");
+  const std::string bytes = "\xEF\xBB\xBF\xFF";
+  EXPECT_TRUE(files.SetText("spiece.model", bytes));
+  EXPECT_EQ(files.sentencepiece, bytes);
+  EXPECT_FALSE(files.SetText("model.safetensors.index.json", "{}"));
+}
+
 TEST_F(Folder, RefusesCheckpointsThatAreNone) {
   const auto error = [](const NamedTensors& tensors, const Metadata& metadata) {
     return ParseCheckpoint(*WriteSafetensors(tensors, metadata)).status().message();
