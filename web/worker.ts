@@ -223,7 +223,7 @@ class WholeTarget implements Target {
 }
 
 /** Bytes that enter the engine at a time. */
-const doorBytes = 2 ** 20;
+const doorBytes = 2 ** 16;
 
 /** Weights on their way into a model: piece by piece, to where they stay. */
 class WeightsTarget implements Target {
