@@ -19,7 +19,8 @@ export class FileDigest {
   readonly #plain: boolean;
   readonly #script: ReturnType<typeof script.create> | undefined;
   readonly #digests: Uint8Array<ArrayBuffer>[] = [];
-  #piece: Uint8Array[] = [];
+  /** The piece under way. One buffer serves them all: the browser copies what it digests, and fresh memory is slow. */
+  #piece: Uint8Array<ArrayBuffer>;
   #bytes = 0;
   #last: Promise<unknown> = Promise.resolve();
   #ended: Promise<Digests> | undefined;
@@ -29,14 +30,21 @@ export class FileDigest {
     this.#plain = plain;
     const onePiece = subtle && bytes !== undefined && bytes <= pieceBytes;
     if (plain && !onePiece) this.#script = script.create();
+    this.#piece = new Uint8Array(subtle ? Math.min(bytes ?? pieceBytes, pieceBytes) : 0);
   }
 
-  /** Takes the next bytes, which must stay as they are; waits as long as an earlier piece is not done. */
+  /** Takes the next bytes; waits as long as an earlier piece is not done. */
   async update(chunk: Uint8Array): Promise<void> {
     this.#script?.update(chunk);
     for (let from = 0; subtle && from < chunk.byteLength; ) {
       const part = chunk.subarray(from, from + pieceBytes - this.#bytes);
-      this.#piece.push(part);
+      if (this.#bytes + part.byteLength > this.#piece.byteLength) {
+        // more than there should be
+        const piece = new Uint8Array(pieceBytes);
+        piece.set(this.#piece.subarray(0, this.#bytes));
+        this.#piece = piece;
+      }
+      this.#piece.set(part, this.#bytes);
       this.#bytes += part.byteLength;
       from += part.byteLength;
       if (this.#bytes === pieceBytes) await this.#closePiece();
@@ -61,8 +69,8 @@ export class FileDigest {
   async #closePiece(): Promise<void> {
     await this.#last;
     if (!subtle) return;
-    this.#last = digestOf(subtle, joined(this.#piece)).then((digest) => this.#digests.push(digest));
-    this.#piece = [];
+    const digested = digestOf(subtle, this.#piece.subarray(0, this.#bytes));
+    this.#last = digested.then((digest) => this.#digests.push(digest));
     this.#bytes = 0;
   }
 }

@@ -3,7 +3,7 @@
 import { type ChatMessage, type ChatTemplateOptions, writeChat } from './chat.ts';
 import { type AssetOptions, asyncDisposable, type Engine, load } from './engine.ts';
 import type { ModelSource } from './origins.ts';
-import type { CallOptions, TokenizerFacts } from './protocol.ts';
+import type { CallOptions, EncodedText, TokenizerFacts } from './protocol.ts';
 import type { StoreOptions } from './store.ts';
 
 /** Options of an encoding. */
@@ -54,6 +54,25 @@ export interface TokenizerCalls {
   readonly chat_template: string | undefined;
 }
 
+/** Spellings and offsets are made when somebody asks for them: who counts tokens needs neither. */
+function readable({ ids, typeIds, special, ...sent }: EncodedText): TextEncoding {
+  let tokens: string[] | undefined;
+  let offsets: TextEncoding['offsets'] | undefined;
+  return {
+    ids,
+    token_type_ids: typeIds,
+    get tokens() {
+      tokens ??= Array.from(sent.tokenEnds, (end, i) => sent.tokens.slice(sent.tokenEnds[i - 1] ?? 0, end));
+      return tokens;
+    },
+    get offsets() {
+      offsets ??= Array.from(ids, (_, i) => [sent.offsets[2 * i] ?? 0, sent.offsets[2 * i + 1] ?? 0]);
+      return offsets;
+    },
+    special_tokens_mask: new Uint8Array(special),
+  };
+}
+
 /** A tokenizer in the worker; `lifetime` ends its calls. */
 export function tokenizerCalls(engine: Engine, facts: TokenizerFacts, lifetime: AbortSignal): TokenizerCalls {
   const { client } = engine;
@@ -75,17 +94,7 @@ export function tokenizerCalls(engine: Engine, facts: TokenizerFacts, lifetime: 
         maxLength: max_length,
       };
       const encoded = await client.call('encode', params, { signals: [lifetime, signal] });
-      const at = (i: number) => encoded.offsets[i] ?? 0;
-      const tokens = Array.from(encoded.tokenEnds, (end, i) =>
-        encoded.tokens.slice(encoded.tokenEnds[i - 1] ?? 0, end),
-      );
-      return {
-        ids: encoded.ids,
-        token_type_ids: encoded.typeIds,
-        tokens,
-        offsets: tokens.map((_, i) => [at(2 * i), at(2 * i + 1)]),
-        special_tokens_mask: Uint8Array.from(encoded.special),
-      };
+      return readable(encoded);
     },
     decode(ids, { skip_special_tokens = true, signal } = {}) {
       const params = { handle, ids: Int32Array.from(ids), skipSpecial: skip_special_tokens };
