@@ -275,23 +275,40 @@ void InnerRows(const GemmArgs& g, int64_t begin, int64_t end) {
 }
 
 constexpr int kStreamRows = 5;  // up to this many rows of C, B is read once and never packed
+// Where B is stored [n, k], packing it costs more than it brings up to so many.
+constexpr int64_t kInnerRows = HWY_ARCH_WASM ? 16 : 8;
 
 // A [m, k] by rows, B stored [n, k].
 void StreamInner(const GemmArgs& g, ThreadPool* pool) {
   const int64_t grain = std::max<int64_t>(4, (16384 / std::max<int64_t>(1, g.k) + 3) / 4 * 4);
+  const int64_t parts = (g.m + kStreamRows - 1) / kStreamRows;
   ParallelFor(pool, (g.n + 3) / 4, grain / 4, [&](int64_t first, int64_t last) {
-    const int64_t begin = first * 4, end = std::min(last * 4, g.n);  // tiles of 4 in any split
-    switch (g.m) {
-      case 1:
-        return InnerRows<1>(g, begin, end);
-      case 2:
-        return InnerRows<2>(g, begin, end);
-      case 3:
-        return InnerRows<3>(g, begin, end);
-      case 4:
-        return InnerRows<4>(g, begin, end);
-      default:
-        return InnerRows<5>(g, begin, end);
+    // Tiles of 4 columns in any split; all rows meet them while they are in the cache.
+    const int64_t begin = first * 4, end = std::min(last * 4, g.n), step = parts > 1 ? 4 : g.n;
+    for (int64_t left = begin; left < end; left += step) {
+      const int64_t right = std::min(left + step, end);
+      for (int64_t part = 0; part < parts; ++part) {
+        const int64_t row = g.m * part / parts;
+        GemmArgs rows = g;
+        rows.a += row * g.lda;
+        rows.c += row * g.ldc;
+        switch (g.m * (part + 1) / parts - row) {
+          case 1:
+            InnerRows<1>(rows, left, right);
+            break;
+          case 2:
+            InnerRows<2>(rows, left, right);
+            break;
+          case 3:
+            InnerRows<3>(rows, left, right);
+            break;
+          case 4:
+            InnerRows<4>(rows, left, right);
+            break;
+          default:
+            InnerRows<5>(rows, left, right);
+        }
+      }
     }
   });
 }
@@ -375,7 +392,7 @@ void StreamOuter(const GemmArgs& g, ThreadPool* pool) {
 }
 
 void GemmTarget(const GemmArgs& g, float* packed, ThreadPool* pool) {
-  if (g.m <= kStreamRows && g.trans_b && !g.trans_a) return StreamInner(g, pool);
+  if (g.m <= kInnerRows && g.trans_b && !g.trans_a) return StreamInner(g, pool);
   if (g.m <= kStreamRows && !g.trans_b) return StreamOuter(g, pool);
   if (g.m * g.n * g.k <= 48 * 48 * 48) pool = nullptr;  // sooner done than shared
   if (g.m > kColumnRows && packed != nullptr) return ShareRows(g, packed, pool);
