@@ -33,13 +33,6 @@ using Weight8 = uint8_t;
 
 namespace {
 
-// Rows of x go in tiles of nearly equal sizes: a tile of few rows beside full ones would idle.
-struct RowTiles {
-  int64_t rows, tiles;
-  RowTiles(int64_t all, int64_t most) : rows(all), tiles((all + most - 1) / most) {}
-  int64_t Begin(int64_t tile) const { return rows * tile / tiles; }
-};
-
 // Panels (8 columns) whose weights the product with one row reads in turns: memory answers several
 // runs of addresses at a time, and one alone gets half of its bandwidth.
 constexpr int kMaxStreams = 8;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/kernels/row_tiles.h"
 #include "core/kernels/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/matmul_f32.cc"
@@ -230,12 +231,12 @@ void ShareRows(const GemmArgs& g, float* packed, ThreadPool* pool) {
 
 // Inner products of kRows rows of A with kColumns rows of B (as stored), both contiguous along k.
 template <int kRows, int kColumns>
-HWY_NOINLINE void Inner(const GemmArgs& g, int64_t column) {
+HWY_NOINLINE void Inner(const GemmArgs& g, int64_t row, int64_t column) {
   const D d;
   V sum[kRows][kColumns];
   const float* a[kRows];
   const float* b[kColumns];
-  for (int i = 0; i < kRows; ++i) a[i] = g.a + i * g.lda;
+  for (int i = 0; i < kRows; ++i) a[i] = g.a + (row + i) * g.lda;
   for (int j = 0; j < kColumns; ++j) b[j] = g.b + (column + j) * g.ldb;
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kColumns; ++j) sum[i][j] = hn::Zero(d);
@@ -260,54 +261,54 @@ HWY_NOINLINE void Inner(const GemmArgs& g, int64_t column) {
     const float* bj = b[i % kColumns];
     float total = totals[i];
     for (size_t k = whole; k < depth; ++k) total += ai[k] * bj[k];
-    float* c = g.c + i / kColumns * g.ldc + column + i % kColumns;
+    float* c = g.c + (row + i / kColumns) * g.ldc + column + i % kColumns;
     if (g.beta != 0) total += *c;
     *c = g.bias == nullptr ? total : total + g.bias[column + i % kColumns];
   }
 }
 
 template <int kRows>
-void InnerRows(const GemmArgs& g, int64_t begin, int64_t end) {
+void InnerRows(const GemmArgs& g, int64_t row, int64_t begin, int64_t end) {
   constexpr int kColumns = kRows <= 2 ? 4 : 2;
   int64_t j = begin;
-  for (; j + kColumns <= end; j += kColumns) Inner<kRows, kColumns>(g, j);
-  for (; j < end; ++j) Inner<kRows, 1>(g, j);
+  for (; j + kColumns <= end; j += kColumns) Inner<kRows, kColumns>(g, row, j);
+  for (; j < end; ++j) Inner<kRows, 1>(g, row, j);
 }
 
 constexpr int kStreamRows = 5;  // up to this many rows of C, B is read once and never packed
 // Where B is stored [n, k], packing it costs more than it brings up to so many.
 constexpr int64_t kInnerRows = HWY_ARCH_WASM ? 16 : 8;
 
+// Calls body.operator()<rows>(), for 1 to kStreamRows rows.
+template <class Body>
+HWY_INLINE void WithRows(int64_t rows, const Body& body) {
+  switch (rows) {
+    case 1:
+      return body.template operator()<1>();
+    case 2:
+      return body.template operator()<2>();
+    case 3:
+      return body.template operator()<3>();
+    case 4:
+      return body.template operator()<4>();
+    default:
+      return body.template operator()<kStreamRows>();
+  }
+}
+
 // A [m, k] by rows, B stored [n, k].
 void StreamInner(const GemmArgs& g, ThreadPool* pool) {
   const int64_t grain = std::max<int64_t>(4, (16384 / std::max<int64_t>(1, g.k) + 3) / 4 * 4);
-  const int64_t parts = (g.m + kStreamRows - 1) / kStreamRows;
+  const RowTiles tiles(g.m, kStreamRows);
   ParallelFor(pool, (g.n + 3) / 4, grain / 4, [&](int64_t first, int64_t last) {
     // Tiles of 4 columns in any split; all rows meet them while they are in the cache.
-    const int64_t begin = first * 4, end = std::min(last * 4, g.n), step = parts > 1 ? 4 : g.n;
-    for (int64_t left = begin; left < end; left += step) {
-      const int64_t right = std::min(left + step, end);
-      for (int64_t part = 0; part < parts; ++part) {
-        const int64_t row = g.m * part / parts;
-        GemmArgs rows = g;
-        rows.a += row * g.lda;
-        rows.c += row * g.ldc;
-        switch (g.m * (part + 1) / parts - row) {
-          case 1:
-            InnerRows<1>(rows, left, right);
-            break;
-          case 2:
-            InnerRows<2>(rows, left, right);
-            break;
-          case 3:
-            InnerRows<3>(rows, left, right);
-            break;
-          case 4:
-            InnerRows<4>(rows, left, right);
-            break;
-          default:
-            InnerRows<5>(rows, left, right);
-        }
+    const int64_t end = std::min(last * 4, g.n), step = tiles.tiles > 1 ? 4 : g.n;
+    for (int64_t column = first * 4; column < end; column += step) {
+      for (int64_t tile = 0; tile < tiles.tiles; ++tile) {
+        const int64_t row = tiles.Begin(tile);
+        WithRows(tiles.Begin(tile + 1) - row, [&]<int kRows>() {
+          InnerRows<kRows>(g, row, column, std::min(column + step, end));
+        });
       }
     }
   });
@@ -375,19 +376,9 @@ void StreamOuter(const GemmArgs& g, ThreadPool* pool) {
   const int64_t strips = (g.n + kStripColumns - 1) / kStripColumns;
   const int64_t grain = std::max<int64_t>(1, 16384 / (g.k * kStripColumns));
   ParallelFor(pool, strips, grain, [&](int64_t first, int64_t last) {
-    const int64_t begin = first * kStripColumns, end = std::min(last * kStripColumns, g.n);
-    switch (g.m) {
-      case 1:
-        return OuterRows<1>(g, begin, end);
-      case 2:
-        return OuterRows<2>(g, begin, end);
-      case 3:
-        return OuterRows<3>(g, begin, end);
-      case 4:
-        return OuterRows<4>(g, begin, end);
-      default:
-        return OuterRows<5>(g, begin, end);
-    }
+    WithRows(g.m, [&]<int kRows>() {
+      OuterRows<kRows>(g, first * kStripColumns, std::min(last * kStripColumns, g.n));
+    });
   });
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "core/kernels/matmul.h"
+#include "core/kernels/row_tiles.h"
 #include "core/kernels/scratch.h"
 #include "core/kernels/targets.h"
 #include "core/tensor/quant.h"

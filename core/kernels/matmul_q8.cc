@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/kernels/row_tiles.h"
 #include "core/kernels/scratch.h"
 #include "core/kernels/targets.h"
 #include "core/tensor/quant.h"
