@@ -250,6 +250,13 @@ void Tokenizer::Impl::TrimOffsets(std::string_view text, Rows& rows) const {
   const auto is_blank = [](char32_t c) {
     return c == kBlankLetter || unicode::Has(c, unicode::kSpace);
   };
+  // Where the character that ends at `end` begins, at `least` or later.
+  const auto char_before = [](std::string_view in, size_t end, size_t least) {
+    do {
+      --end;
+    } while (end > least && (static_cast<uint8_t>(in[end]) & 0xC0) == 0x80);
+    return end;
+  };
   for (const PostProcessor::Trim& trim : post_processor.trims) {
     for (size_t row = 0; row < rows.ids.size(); ++row) {
       auto& [begin, end] = rows.offsets[row];
@@ -265,20 +272,16 @@ void Tokenizer::Impl::TrimOffsets(std::string_view text, Rows& rows) const {
         ++leading;
       }
       size_t trailing = text_begin == token.size() ? leading : 0;
-      for (size_t i = token.size(), last; i > text_begin; i = last) {
-        last = i - 1;
-        while (last > text_begin && (static_cast<uint8_t>(token[last]) & 0xC0) == 0x80) --last;
-        if (!is_blank(DecodeUtf8(token, last).code)) break;
-        ++trailing;
+      for (size_t i = token.size(); i > text_begin; ++trailing) {
+        i = char_before(token, i, text_begin);
+        if (!is_blank(DecodeUtf8(token, i).code)) break;
       }
       if (leading == 1 && trim.add_prefix_space && (row == 0 || begin == 0)) leading = 0;
       for (; leading > 0 && begin < end; --leading) {
         begin = std::min(end, begin + static_cast<uint32_t>(DecodeUtf8(text, begin).length));
       }
       for (; trailing > 0 && end > begin; --trailing) {
-        do {
-          --end;
-        } while (end > begin && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80);
+        end = static_cast<uint32_t>(char_before(text, end, begin));
       }
     }
   }
