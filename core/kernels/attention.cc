@@ -358,10 +358,14 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
       float* row = ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i) + key;
       for (int64_t j = 0; j < keys; ++j) row[j] = s[j * width + i];
     }
-    V shift[kC], factor[kC];
+    V shift[kC], factor[kC], most[kC];
+    for (int c = 0; c < kC; ++c) most[c] = max[c];
+    for (int64_t j = 0; j < keys; ++j) {
+      for (int c = 0; c < kC; ++c)
+        most[c] = hn::Max(most[c], hn::Load(d, s + j * width + c * n));
+    }
     for (int c = 0; c < kC; ++c) {
-      V m = max[c];
-      for (int64_t j = 0; j < keys; ++j) m = hn::Max(m, hn::Load(d, s + j * width + c * n));
+      const V m = most[c];
       shift[c] = hn::IfThenZeroElse(hn::Eq(m, lowest), m);  // nothing seen yet: exp(-inf - 0) = 0
       factor[c] = ExpOfNegative(d, hn::Sub(max[c], shift[c]));
       max[c] = m;

@@ -85,17 +85,22 @@ constexpr int kStreams = SOTTO_Q8_WIDE ? 2 : kLanes == 4 ? 4 : kMaxStreams;
 int32_t MaxMagnitudeBits(const float* HWY_RESTRICT x, int64_t k) {
   const DF df;
   const DI32 di;
-  VI32 peak = hn::Zero(di);
   const VI32 magnitude = hn::Set(di, 0x7FFFFFFF);
+  const auto bits = [&](int64_t at) {
+    return hn::And(hn::BitCast(di, hn::LoadU(df, x + at)), magnitude);
+  };
+  VI32 peak = hn::Zero(di), other = peak;
   int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes) {
-    peak = hn::Max(peak, hn::And(hn::BitCast(di, hn::LoadU(df, x + i)), magnitude));
+  for (; i + 4 * kLanes <= k; i += 4 * kLanes) {
+    peak = hn::Max(peak, hn::Max(bits(i), bits(i + kLanes)));
+    other = hn::Max(other, hn::Max(bits(i + 2 * kLanes), bits(i + 3 * kLanes)));
   }
-  int32_t most = hn::ReduceMax(di, peak);
+  for (; i + kLanes <= k; i += kLanes) peak = hn::Max(peak, bits(i));
+  int32_t most = hn::ReduceMax(di, hn::Max(peak, other));
   for (; i < k; ++i) {
-    int32_t bits;
-    std::memcpy(&bits, x + i, 4);
-    most = std::max(most, bits & 0x7FFFFFFF);
+    int32_t one;
+    std::memcpy(&one, x + i, 4);
+    most = std::max(most, one & 0x7FFFFFFF);
   }
   return most;
 }
@@ -113,9 +118,23 @@ HWY_INLINE VI32 Rounded(const float* x, VF factor) {
 #endif
 }
 
-// q[i] = round(x[i] * inverse), to the nearest, ties to even; returns their sum.
+// Writes fours of values, `step` values apart.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void StoreFours(hn::Vec<D> v, D d, T* q, size_t step) {
+  alignas(64) T fours[hn::MaxLanes(d)];
+  hn::StoreU(v, d, fours);
+  HWY_UNROLL(16)
+  for (size_t i = 0; i < hn::MaxLanes(d); i += 4) {
+    std::memcpy(q, fours + i, 4 * sizeof(T));
+    q += step;
+  }
+}
+
+// q[i] = round(x[i] * inverse), to the nearest, ties to even, in fours that begin `step` apart;
+// returns their sum, which may wrap as the sums of the products do.
 template <class T>
-int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* HWY_RESTRICT q) {
+int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* HWY_RESTRICT q,
+                 size_t step = 4) {
   const DF df;
   const DI32 di;
   const VF factor = hn::Set(df, inverse);
@@ -130,23 +149,25 @@ int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* H
       sum = hn::Add(sum, hn::Add(hn::Add(v0, v1), hn::Add(v2, v3)));
       const auto low = hn::OrderedDemote2To(di16, v0, v1);
       const auto high = hn::OrderedDemote2To(di16, v2, v3);
-      hn::StoreU(hn::OrderedDemote2To(DI8(), low, high), DI8(), q + i);
+      StoreFours(hn::OrderedDemote2To(DI8(), low, high), DI8(), q, step);
+      q += kLanes * step;
     }
   }
   const hn::Rebind<T, DF> dq;
   for (; i + kLanes <= count; i += kLanes) {
     const VI32 v = Rounded(x + i, factor);
     sum = hn::Add(sum, v);
-    hn::StoreU(hn::DemoteTo(dq, v), dq, q + i);
+    StoreFours(hn::DemoteTo(dq, v), dq, q, step);
+    q += kLanes / 4 * step;
   }
-  int32_t total = hn::ReduceSum(di, sum);
-  for (; i < count; ++i) {
+  uint32_t total = static_cast<uint32_t>(hn::ReduceSum(di, sum));
+  for (size_t j = 0; i < count; ++i, ++j) {
     const float product = x[i] * inverse;
     const int32_t v = hn::GetLane(hn::NearestInt(hn::Set(hn::CappedTag<float, 1>(), product)));
-    total += v;
-    q[i] = static_cast<T>(v);
+    total += static_cast<uint32_t>(v);
+    q[j / 4 * step + j % 4] = static_cast<T>(v);
   }
-  return total;
+  return static_cast<int32_t>(total);
 }
 
 // The scale of a row and what to multiply by; an inverse of 0 stands for a row of zeros. A row with
@@ -163,21 +184,20 @@ float RowScale(const float* x, int64_t k, float* inverse) {
 }
 
 // Rounds x[k] into place `i` of a tile of `rows` rows, [k_padded / 4][rows][4], and returns the
-// row's scale. `sum_of(r, sum)` gets the sum of each run r of kRun rounded values.
-template <int64_t kRun, class SumOf>
+// row's scale. `sum_of(r, sum)` gets the sum of each run r of `run` rounded values.
+template <class SumOf>
 float QuantizeIntoTile(const float* x, int64_t k, int64_t k_padded, int64_t i, int64_t rows,
-                       Activation8* tile, const SumOf& sum_of) {
+                       Activation8* tile, int64_t run, const SumOf& sum_of) {
   float inverse;
   const float scale = RowScale(x, k, &inverse);
-  for (int64_t at = 0; at < k_padded; at += kRun) {
-    Activation8 q[kRun] = {};
-    const int64_t count = std::clamp<int64_t>(k - at, 0, kRun);
-    sum_of(at / kRun, inverse == 0 ? 0 : RoundAll(x + at, count, inverse, q));
-    const int64_t groups = std::min(kRun, k_padded - at) / 4;
-    Activation8* out = tile + (at * rows + i * 4);
-    for (int64_t g = 0; g < groups; ++g) {
-      std::memcpy(out + g * rows * 4, q + g * 4, 4 * sizeof(Activation8));
-    }
+  if (inverse == 0) k = 0;
+  tile += i * 4;
+  for (int64_t at = k / 4 * 4; at < k_padded; at += 4) {
+    std::memset(tile + at * rows, 0, 4 * sizeof(Activation8));
+  }
+  for (int64_t at = 0; at < k_padded; at += run) {
+    sum_of(at / run, RoundAll(x + at, std::clamp<int64_t>(k - at, 0, run), inverse,
+                              tile + at * rows, static_cast<size_t>(rows) * 4));
   }
   return scale;
 }

@@ -75,8 +75,8 @@ void QuantizeTiles(const Q4Product& p, int64_t first, int64_t last) {
     const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
     int32_t* sums = p.sums + row * groups;
     for (int64_t i = 0; i < rows; ++i) {
-      p.row_scales[row + i] = QuantizeIntoTile<kQ4Group>(
-          p.x + (row + i) * p.k, p.k, p.k_padded, i, rows, p.rows + row * p.k_padded,
+      p.row_scales[row + i] = QuantizeIntoTile(
+          p.x + (row + i) * p.k, p.k, p.k_padded, i, rows, p.rows + row * p.k_padded, kQ4Group,
           [&](int64_t group, int32_t sum) { sums[group * rows + i] = -kQ4Offset * sum; });
     }
   }

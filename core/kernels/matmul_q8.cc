@@ -37,7 +37,7 @@ struct Q8Product {
   float* y;
   Activation8* rows;
   float* row_scales;
-  int32_t* row_sums;
+  int32_t* row_offsets;  // what the sums of a row are too large by
 };
 
 }  // namespace
@@ -90,11 +90,11 @@ void QuantizeTiles(const Q8Product& p, int64_t first, int64_t last) {
   for (int64_t tile = first; tile < last; ++tile) {
     const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
     for (int64_t i = 0; i < rows; ++i) {
-      uint32_t sum = 0;  // may wrap, as the sums of the product do
-      p.row_scales[row + i] = QuantizeIntoTile<256>(
-          p.x + (row + i) * p.k, p.k, p.k_padded, i, rows, p.rows + row * p.k_padded,
-          [&](int64_t, int32_t of_run) { sum += static_cast<uint32_t>(of_run); });
-      p.row_sums[row + i] = static_cast<int32_t>(sum);
+      p.row_scales[row + i] = QuantizeIntoTile(
+          p.x + (row + i) * p.k, p.k, p.k_padded, i, rows, p.rows + row * p.k_padded, p.k_padded,
+          [&](int64_t, int32_t sum) {
+            p.row_offsets[row + i] = static_cast<int32_t>(static_cast<uint32_t>(sum) * kQ8Offset);
+          });
     }
   }
 }
@@ -105,26 +105,38 @@ void QuantizeTiles(const Q8Product& p, int64_t first, int64_t last) {
 struct TileArgs {
   const Activation8* a;  // [groups][rows][4]
   const float* row_scales;
-  const int32_t* row_sums;
+  const int32_t* row_offsets;
   const uint8_t* w[8];  // where each 8 columns (4 in vectors of 4) begin; 32 bytes a group
   int64_t groups;
   const float* scales;
-  const float* bias;  // or null
+  const float* bias;
   float* y;
   int64_t stride;
 };
 
-HWY_INLINE void Finish(const TileArgs& t, int row, int vector, VI32 sum) {
+// Writes y for all sums of a tile.
+template <int kRows, int kVectors>
+HWY_INLINE void Finish(const TileArgs& t, const VI32 (&sum)[kRows][kVectors]) {
   const DF df;
   const DI32 di;
-  const VI32 offset =
-      hn::Set(di, static_cast<int32_t>(static_cast<uint32_t>(t.row_sums[row]) * 64u));
-  const VF exact = hn::ConvertTo(df, hn::Sub(sum, offset));
-  const VF scale =
-      hn::Mul(hn::Set(df, t.row_scales[row]), hn::LoadU(df, t.scales + vector * kLanes));
-  VF y = hn::Mul(scale, exact);
-  if (t.bias != nullptr) y = hn::Add(y, hn::LoadU(df, t.bias + vector * kLanes));
-  hn::StoreU(y, df, t.y + row * t.stride + vector * kLanes);
+  const float *HWY_RESTRICT row_scales = t.row_scales, *HWY_RESTRICT scales = t.scales,
+                            *HWY_RESTRICT bias = t.bias;
+  const int32_t* HWY_RESTRICT row_offsets = t.row_offsets;
+  float* HWY_RESTRICT y = t.y;
+  const int64_t stride = t.stride;
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    const VI32 offset = hn::Set(di, row_offsets[i]);
+    const VF row_scale = hn::Set(df, row_scales[i]);
+    HWY_UNROLL(kVectors)
+    for (int j = 0; j < kVectors; ++j) {
+      const VF exact = hn::ConvertTo(df, hn::Sub(sum[i][j], offset));
+      const VF scale = hn::Mul(row_scale, hn::LoadU(df, scales + j * kLanes));
+      const VF y_ij = hn::Add(hn::Mul(scale, exact), hn::LoadU(df, bias + j * kLanes));
+      hn::StoreU(y_ij, df, y + j * kLanes);
+    }
+    y += stride;
+  }
 }
 
 #if SOTTO_Q8_WIDE
@@ -166,13 +178,14 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
     }
     a += kRows * 4;
   }
+  VI32 all[kRows][kVectors];
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) {
-      Finish(t, i, j,
-             hn::Add(hn::ConcatEven(di, sum[i][j][1], sum[i][j][0]),
-                     hn::ConcatOdd(di, sum[i][j][1], sum[i][j][0])));
+      all[i][j] = hn::Add(hn::ConcatEven(di, sum[i][j][1], sum[i][j][0]),
+                          hn::ConcatOdd(di, sum[i][j][1], sum[i][j][0]));
     }
   }
+  Finish(t, all);
 }
 
 #else
@@ -216,11 +229,7 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
     }
     a += kRows * 4;
   }
-  HWY_UNROLL(kRows)
-  for (int i = 0; i < kRows; ++i) {
-    HWY_UNROLL(kVectors)
-    for (int j = 0; j < kVectors; ++j) Finish(t, i, j, sum[i][j]);
-  }
+  Finish(t, sum);
 }
 
 #endif  // SOTTO_Q8_WIDE
@@ -255,12 +264,12 @@ void MultiplyColumns(const Q8Product& p, int64_t column) {
     t.w[j] = p.weights + std::min(c / 8, last) * p.panel_bytes + c % 8 * 4;
   }
   t.scales = p.scales + column;
-  t.bias = p.bias == nullptr ? nullptr : p.bias + column;
+  t.bias = p.bias == nullptr ? bias : p.bias + column;
   t.stride = whole ? p.n : columns;
   if (!whole) {
     std::memcpy(scales, t.scales, static_cast<size_t>(inside) * sizeof(float));
     t.scales = scales;
-    if (t.bias != nullptr) {
+    if (p.bias != nullptr) {
       std::memcpy(bias, t.bias, static_cast<size_t>(inside) * sizeof(float));
       t.bias = bias;
     }
@@ -269,7 +278,7 @@ void MultiplyColumns(const Q8Product& p, int64_t column) {
     const int64_t rows = tiles.Begin(tile + 1) - row;
     t.a = p.rows + row * p.k_padded;
     t.row_scales = p.row_scales + row;
-    t.row_sums = p.row_sums + row;
+    t.row_offsets = p.row_offsets + row;
     t.y = whole ? p.y + row * p.n + column : y;
     WithDots([&](auto pairs) { kTiles<pairs>[rows](t); });
     for (int64_t i = 0; i < rows && !whole; ++i) {
@@ -362,7 +371,7 @@ void MultiplyRow(const Q8Product& p, int64_t first, int64_t last) {
   t.a = p.rows;
   t.groups = p.k_padded / kQ8Group;
   t.sums = sums;
-  const uint32_t offset = static_cast<uint32_t>(p.row_sums[0]) * kQ8Offset;
+  const uint32_t offset = static_cast<uint32_t>(p.row_offsets[0]);
   InStreams(first, last, kStreams, [&](const int64_t* panels, int64_t count) {
     for (int64_t s = 0; s < kStreams; ++s)
       t.w[s] = p.weights + panels[s < count ? s : 0] * p.panel_bytes;
@@ -388,7 +397,7 @@ struct SpreadArgs {
   const Weight8* w;
   int64_t groups;
   bool first, last;  // blocks of K; between them y holds the sums, as integers
-  TileArgs out;      // row_scales, row_sums, scales, bias, y and stride
+  TileArgs out;      // row_scales, row_offsets, scales, bias, y and stride
 };
 
 template <int kRows>
@@ -409,14 +418,10 @@ HWY_NOINLINE void SpreadTile(const SpreadArgs& t) {
     w += 4 * kSpreadColumns;
     a += kRows * 4;
   }
+  if (t.last) return Finish(t.out, sum);
   for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < 2; ++j) {
-      if (t.last) {
-        Finish(t.out, i, j, sum[i][j]);
-      } else {
-        hn::StoreU(hn::BitCast(df, sum[i][j]), df, t.out.y + i * t.out.stride + j * kLanes);
-      }
-    }
+    for (int j = 0; j < 2; ++j)
+      hn::StoreU(hn::BitCast(df, sum[i][j]), df, t.out.y + i * t.out.stride + j * kLanes);
   }
 }
 
@@ -441,10 +446,9 @@ void MultiplySpread(const Q8Product& p, int64_t column) {
   SpreadArgs t;
   t.w = w;
   t.out.scales = scales;
-  t.out.bias = nullptr;
+  t.out.bias = bias;
   if (p.bias != nullptr) {
     std::memcpy(bias, p.bias + column, static_cast<size_t>(inside) * sizeof(float));
-    t.out.bias = bias;
   }
   t.out.stride = whole ? p.n : kSpreadColumns;
   const RowTiles tiles(p.m, kTileRows);
@@ -462,7 +466,7 @@ void MultiplySpread(const Q8Product& p, int64_t column) {
         const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
         t.a = p.rows + row * p.k_padded + g * kQ8Group * rows;
         t.out.row_scales = p.row_scales + row;
-        t.out.row_sums = p.row_sums + row;
+        t.out.row_offsets = p.row_offsets + row;
         t.out.y = whole ? p.y + row * p.n + column : edge;
         kSpreadTiles[rows](t);
       }
@@ -544,7 +548,7 @@ void MatMulQ8(const float* x, int64_t m, int64_t k, const void* packed, int64_t 
   p.scales = reinterpret_cast<const float*>(p.weights + layout.scales_offset());
   p.bias = bias;
   p.row_scales = reinterpret_cast<float*>(memory);
-  p.row_sums = reinterpret_cast<int32_t*>(memory + block * 4);
+  p.row_offsets = reinterpret_cast<int32_t*>(memory + block * 4);
   p.rows = reinterpret_cast<Activation8*>(memory + block * 8);
   for (int64_t row = 0; row < m; row += block) {
     p.x = x + row * k;
