@@ -2,7 +2,7 @@
 // high-performance matrix multiplication", 2008), or streaming loops where C has few rows.
 //
 // Every element of C sums over k in the same order whatever the number of threads: K is cut into
-// equal blocks; within a block one chain of multiply-adds from zero; the blocks in order.
+// equal blocks; within a block one chain of multiply-adds from zero; the blocks are added in order.
 #include "core/kernels/matmul.h"
 
 #include <algorithm>
@@ -108,10 +108,11 @@ void PackB(const GemmArgs& g, int64_t column, int64_t k, int64_t depth, float* o
   }
 }
 
-// c [kRows, kTileColumns] = a b (+ c), a packed [depth, kRows], b packed [depth, kTileColumns].
+// c [kRows, kTileColumns] = base + a b, a packed [depth, kRows], b packed [depth, kTileColumns];
+// rows of c are ldc apart, those of base base_stride, which may be 0, and base may be c.
 template <int kRows>
 HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, size_t depth,
-                       float* HWY_RESTRICT c, size_t ldc, bool add) {
+                       const float* base, size_t base_stride, float* c, size_t ldc) {
   const D d;
   V sum[kRows][2];
   HWY_UNROLL(kRows)
@@ -127,24 +128,17 @@ HWY_NOINLINE void Tile(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b,
     }
     a += kRows;
   }
-  if (add) {
-    HWY_UNROLL(kRows)
-    for (int i = 0; i < kRows; ++i) {
-      float* row = c + static_cast<size_t>(i) * ldc;
-      hn::StoreU(hn::Add(hn::LoadU(d, row), sum[i][0]), d, row);
-      hn::StoreU(hn::Add(hn::LoadU(d, row + kLanes), sum[i][1]), d, row + kLanes);
-    }
-  } else {
-    HWY_UNROLL(kRows)
-    for (int i = 0; i < kRows; ++i) {
-      float* row = c + static_cast<size_t>(i) * ldc;
-      hn::StoreU(sum[i][0], d, row);
-      hn::StoreU(sum[i][1], d, row + kLanes);
-    }
+  HWY_UNROLL(kRows)
+  for (int i = 0; i < kRows; ++i) {
+    hn::StoreU(hn::Add(hn::LoadU(d, base), sum[i][0]), d, c);
+    hn::StoreU(hn::Add(hn::LoadU(d, base + kLanes), sum[i][1]), d, c + kLanes);
+    base += base_stride;
+    c += ldc;
   }
 }
 
-using TileFunction = void (*)(const float*, const float*, size_t, float*, size_t, bool);
+using TileFunction = void (*)(const float*, const float*, size_t, const float*, size_t, float*,
+                              size_t);
 constexpr TileFunction kTiles[] = {
     nullptr, Tile<1>, Tile<2>, Tile<3>,  Tile<4>,  Tile<5>,  Tile<6>,
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
@@ -153,26 +147,29 @@ constexpr TileFunction kTiles[] = {
 };
 
 // One tile of C from packed panels, where K's block begins at `k`. At the right edge the tile goes
-// through a buffer.
+// through a buffer. The bias is what C begins with, unless that is C.
 void Multiply(const GemmArgs& g, const float* a, const float* b, int64_t row, int64_t rows,
               int64_t column, int64_t k, int64_t depth) {
-  const bool add = k > 0 || g.beta != 0;
+  alignas(64) static constexpr float kZeros[kTileColumns] = {};
   const int64_t columns = std::min(kTileColumns, g.n - column);
+  const float* bias = g.bias == nullptr ? kZeros : g.bias + column;
+  const bool add = k > 0 || g.beta != 0;
   float* c = g.c + row * g.ldc + column;
+  const size_t ldc = static_cast<size_t>(g.ldc);
   if (columns == kTileColumns) {
-    kTiles[rows](a, b, static_cast<size_t>(depth), c, static_cast<size_t>(g.ldc), add);
+    kTiles[rows](a, b, static_cast<size_t>(depth), add ? c : bias, add ? ldc : 0, c, ldc);
   } else {
     alignas(64) float edge[kTileRows * kTileColumns];
-    kTiles[rows](a, b, static_cast<size_t>(depth), edge, kTileColumns, false);
+    kTiles[rows](a, b, static_cast<size_t>(depth), kZeros, 0, edge, kTileColumns);
     for (int64_t i = 0; i < rows; ++i) {
       const float* from = edge + i * kTileColumns;
       float* to = c + i * g.ldc;
-      for (int64_t j = 0; j < columns; ++j) to[j] = add ? to[j] + from[j] : from[j];
+      for (int64_t j = 0; j < columns; ++j) to[j] = (add ? to[j] : bias[j]) + from[j];
     }
   }
-  if (g.bias == nullptr || k + depth < g.k) return;
+  if (g.beta == 0 || g.bias == nullptr || k > 0) return;
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) c[i * g.ldc + j] += g.bias[column + j];
+    for (int64_t j = 0; j < columns; ++j) c[i * g.ldc + j] += bias[j];
   }
 }
 
@@ -180,20 +177,22 @@ void Multiply(const GemmArgs& g, const float* a, const float* b, int64_t row, in
 // columns is packed by the thread that multiplies it.
 void ShareColumns(const GemmArgs& g, int64_t first, int64_t rows, ThreadPool* pool) {
   alignas(64) float a[kColumnRows * kDepth];
+  const RowTiles tiles(rows, kTileRows);
   const int64_t panels = (g.n + kTileColumns - 1) / kTileColumns, block = BlockDepth(g.k);
   for (int64_t k = 0; k < g.k; k += block) {
     const int64_t depth = std::min(block, g.k - k);
-    for (int64_t i = 0; i < rows; i += kTileRows) {
-      PackA(g, first + i, std::min<int64_t>(kTileRows, rows - i), k, depth, a + i * depth);
+    for (int64_t tile = 0; tile < tiles.tiles; ++tile) {
+      const int64_t i = tiles.Begin(tile);
+      PackA(g, first + i, tiles.Begin(tile + 1) - i, k, depth, a + i * depth);
     }
     ParallelFor(pool, panels, 1, [&](int64_t begin, int64_t end) {
       alignas(64) float b[kTileColumns * kDepth];
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t column = panel * kTileColumns;
         PackB(g, column, k, depth, b);
-        for (int64_t i = 0; i < rows; i += kTileRows) {
-          Multiply(g, a + i * depth, b, first + i, std::min<int64_t>(kTileRows, rows - i), column,
-                   k, depth);
+        for (int64_t tile = 0; tile < tiles.tiles; ++tile) {
+          const int64_t i = tiles.Begin(tile);
+          Multiply(g, a + i * depth, b, first + i, tiles.Begin(tile + 1) - i, column, k, depth);
         }
       }
     });
@@ -203,7 +202,8 @@ void ShareColumns(const GemmArgs& g, int64_t first, int64_t rows, ThreadPool* po
 // Many rows: kWidth columns of B are packed once for all threads, and each panel of A by the thread
 // that multiplies it. `packed` holds kDepth * kWidth floats.
 void ShareRows(const GemmArgs& g, float* packed, ThreadPool* pool) {
-  const int64_t row_panels = (g.m + kTileRows - 1) / kTileRows, block = BlockDepth(g.k);
+  const RowTiles tiles(g.m, kTileRows);
+  const int64_t block = BlockDepth(g.k);
   for (int64_t left = 0; left < g.n; left += kWidth) {
     const int64_t right = std::min(left + kWidth, g.n);
     const int64_t panels = (right - left + kTileColumns - 1) / kTileColumns;
@@ -214,10 +214,10 @@ void ShareRows(const GemmArgs& g, float* packed, ThreadPool* pool) {
           PackB(g, left + p * kTileColumns, k, depth, packed + p * kTileColumns * depth);
         }
       });
-      ParallelFor(pool, row_panels, 1, [&](int64_t begin, int64_t end) {
+      ParallelFor(pool, tiles.tiles, 1, [&](int64_t begin, int64_t end) {
         alignas(64) float a[kTileRows * kDepth];
-        for (int64_t r = begin; r < end; ++r) {
-          const int64_t row = r * kTileRows, rows = std::min<int64_t>(kTileRows, g.m - row);
+        for (int64_t tile = begin; tile < end; ++tile) {
+          const int64_t row = tiles.Begin(tile), rows = tiles.Begin(tile + 1) - row;
           PackA(g, row, rows, k, depth, a);
           for (int64_t p = 0; p < panels; ++p) {
             Multiply(g, a, packed + p * kTileColumns * depth, row, rows, left + p * kTileColumns, k,
