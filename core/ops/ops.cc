@@ -173,7 +173,11 @@ Tensor Scale(Context& ctx, const Tensor& x, float factor) {
   return y;
 }
 
-Tensor Activate(Context& ctx, const Tensor& x, Activation f) {
+Tensor Activate(Context& ctx, Tensor x, Activation f) {
+  if (x.sole() && !Taped(ctx, x)) {
+    Activate(f, x.f32(), x.f32(), x.elements(), ctx.pool());
+    return x;
+  }
   Tensor y = ctx.New(x.shape());
   if (!y) return y;
   Activate(f, x.f32(), y.f32(), y.elements(), ctx.pool());

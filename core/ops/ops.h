@@ -21,7 +21,7 @@ Tensor Linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor&
 Tensor Add(Context& ctx, const Tensor& a, const Tensor& b);
 Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b);  // same shapes
 Tensor Scale(Context& ctx, const Tensor& x, float factor);
-Tensor Activate(Context& ctx, const Tensor& x, Activation f);
+Tensor Activate(Context& ctx, Tensor x, Activation f);
 // Identity unless ctx.dropout() > 0.
 Tensor Dropout(Context& ctx, const Tensor& x);
 

@@ -75,6 +75,12 @@ class Tensor {
   int64_t elements() const { return shape_.elements(); }
   size_t bytes() const;
 
+  // Whether this handle is the only one to its memory, which may be written: an op that is handed
+  // such a tensor can put its result there.
+  bool sole() const {
+    return buffer_ != nullptr && buffer_->shares_ == 1 && buffer_->borrowed_ == nullptr;
+  }
+
   void* data() { return data_; }
   const void* data() const { return data_; }
   float* f32() { return static_cast<float*>(data_); }
