@@ -361,8 +361,7 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
     V shift[kC], factor[kC], most[kC];
     for (int c = 0; c < kC; ++c) most[c] = max[c];
     for (int64_t j = 0; j < keys; ++j) {
-      for (int c = 0; c < kC; ++c)
-        most[c] = hn::Max(most[c], hn::Load(d, s + j * width + c * n));
+      for (int c = 0; c < kC; ++c) most[c] = hn::Max(most[c], hn::Load(d, s + j * width + c * n));
     }
     for (int c = 0; c < kC; ++c) {
       const V m = most[c];
