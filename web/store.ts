@@ -63,7 +63,7 @@ export interface Wanted {
   weights: boolean;
   /** Whether the modules of sentence-transformers are wanted, where there are some. */
   sentence?: boolean;
-  /** Where a file goes; weights come after config.json, and one after the other. */
+  /** Where a file goes; weights come after all texts, and one after the other. */
   target(name: string, peek: Peek): Target | Promise<Target>;
   /** When what says how to read a text has come, whether or not the weights have: the names of these files. */
   tokenizer?(names: readonly string[]): Promise<void>;
@@ -205,14 +205,53 @@ function keeping(target: Target): Target & { readonly text: string } {
   };
 }
 
-/** A target that is there later: its bytes are asked for meanwhile. */
-function later(coming: Promise<Target>): Target {
-  coming.catch(() => {}); // Whoever begins it is told.
-  return {
-    begin: async (bytes) => (await coming).begin(bytes),
-    write: async (chunk) => (await coming).write(chunk),
-    end: async () => (await coming).end(),
-  };
+/** Bytes that are kept for a target that is not there yet. */
+const mostHeld = 8 * 2 ** 20;
+
+/** A target that is there later. Meanwhile its bytes are kept, if there are few; else they wait. */
+class LaterTarget implements Target {
+  readonly #coming: Promise<Target>;
+  #settled = false;
+  #begun = false;
+  #total: number | undefined;
+  #held: Uint8Array[] = [];
+  #bytes = 0;
+
+  constructor(coming: Promise<Target>) {
+    this.#coming = coming;
+    const settle = () => {
+      this.#settled = true;
+    };
+    coming.then(settle, settle); // Whoever writes to it is told.
+  }
+
+  begin(bytes: number | undefined): void {
+    this.#begun = false;
+    this.#total = bytes;
+    this.#held = [];
+    this.#bytes = 0;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    this.#held.push(chunk);
+    this.#bytes += chunk.byteLength;
+    if (this.#settled || this.#bytes >= mostHeld) await this.#pass();
+  }
+
+  async end(): Promise<void> {
+    await (await this.#pass()).end();
+  }
+
+  async #pass(): Promise<Target> {
+    const target = await this.#coming;
+    if (!this.#begun) await target.begin(this.#total);
+    this.#begun = true;
+    const held = this.#held;
+    this.#held = [];
+    this.#bytes = 0;
+    for (const chunk of held) await target.write(chunk);
+    return target;
+  }
 }
 
 /**
@@ -454,7 +493,9 @@ export class Loader {
     ) => {
       // A listing of the Hub does not tell what is in a folder.
       if (!has(name) && !(name.includes('/') && this.#location.kind === 'hub')) return undefined;
-      const given = after ? later(after.then(() => wanted.target(name, peek))) : await wanted.target(name, peek);
+      const given = after
+        ? new LaterTarget(after.then(() => wanted.target(name, peek)))
+        : await wanted.target(name, peek);
       const target = wrap?.(given) ?? (given as T);
       return (await this.#file(origin, entry(name), target)) ? target : undefined;
     };
@@ -484,10 +525,15 @@ export class Loader {
       if (!wanted.weights) await get('config.json'); // It says the class where nothing else does.
     };
     const all: Promise<unknown>[] = [...loadings.values()];
-    // A missing config.json is told before whatever else is missing.
-    if (config && wanted.weights) all.unshift(config, this.#weights(get, has, origin, config));
     const readable = Promise.all([...loadings.values(), tokenizer()]);
-    all.push(readable.then(() => wanted.tokenizer?.([...wantedTexts, ...olderTokenizer])));
+    const read = readable.then(() => wanted.tokenizer?.([...wantedTexts, ...olderTokenizer]));
+    // A missing config.json is told before whatever else is missing. What reading a tokenizer takes in passing, the
+    // weights take over: they are asked for meanwhile, but reach their target after it.
+    if (config && wanted.weights) {
+      const before = config.then(() => read.catch(() => {}));
+      all.unshift(config, this.#weights(get, has, origin, before));
+    }
+    all.push(read);
     if (wanted.sentence) all.push(this.#sentence(get));
     await this.#settle(all);
   }
@@ -503,9 +549,9 @@ export class Loader {
     });
   }
 
-  async #weights(get: Get, has: (name: string) => boolean, origin: Origin, config: Promise<unknown>) {
-    if (await get(weightsName, undefined, config)) return;
-    await config;
+  async #weights(get: Get, has: (name: string) => boolean, origin: Origin, before: Promise<unknown>) {
+    if (await get(weightsName, undefined, before)) return;
+    await before;
     this.#counts.delete(weightsName);
     const index = await get(indexName, keeping);
     if (!index) {
