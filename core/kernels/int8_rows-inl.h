@@ -139,19 +139,22 @@ int32_t RoundAll(const float* HWY_RESTRICT x, int64_t count, float inverse, T* H
   const DI32 di;
   const VF factor = hn::Set(df, inverse);
   VI32 sum = hn::Zero(di);
+  const DI16 di16;
   int64_t i = 0;
-  if constexpr (sizeof(T) == 1) {
-    const DI16 di16;
-    for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
-      const VI32 v0 = Rounded(x + i, factor), v1 = Rounded(x + i + kLanes, factor);
-      const VI32 v2 = Rounded(x + i + 2 * kLanes, factor);
-      const VI32 v3 = Rounded(x + i + 3 * kLanes, factor);
-      sum = hn::Add(sum, hn::Add(hn::Add(v0, v1), hn::Add(v2, v3)));
-      const auto low = hn::OrderedDemote2To(di16, v0, v1);
-      const auto high = hn::OrderedDemote2To(di16, v2, v3);
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    const VI32 v0 = Rounded(x + i, factor), v1 = Rounded(x + i + kLanes, factor);
+    const VI32 v2 = Rounded(x + i + 2 * kLanes, factor);
+    const VI32 v3 = Rounded(x + i + 3 * kLanes, factor);
+    sum = hn::Add(sum, hn::Add(hn::Add(v0, v1), hn::Add(v2, v3)));
+    const auto low = hn::OrderedDemote2To(di16, v0, v1);
+    const auto high = hn::OrderedDemote2To(di16, v2, v3);
+    if constexpr (sizeof(T) == 1) {
       StoreFours(hn::OrderedDemote2To(DI8(), low, high), DI8(), q, step);
-      q += kLanes * step;
+    } else {
+      StoreFours(low, di16, q, step);
+      StoreFours(high, di16, q + kLanes / 2 * step, step);
     }
+    q += kLanes * step;
   }
   const hn::Rebind<T, DF> dq;
   for (; i + kLanes <= count; i += kLanes) {
