@@ -156,6 +156,22 @@ Status ParameterSink::Add(const char* bytes, int64_t count) {
   return OkStatus();
 }
 
+void ParameterSink::AddScales(const char* bytes, int64_t count) {
+  const int64_t row_bytes = scales_row_bytes();
+  if (!eight_ && !four_) scales_.resize(static_cast<size_t>(rows_ * row_bytes));
+  for (; count > 0; --count, ++next_scales_, bytes += row_bytes) {
+    if (eight_) {
+      float scale;
+      std::memcpy(&scale, bytes, 4);
+      eight_->SetScale(next_scales_, scale);
+    } else if (four_) {
+      four_->SetScales(next_scales_, bytes);
+    } else {
+      std::memcpy(scales_.data() + next_scales_ * row_bytes, bytes, static_cast<size_t>(row_bytes));
+    }
+  }
+}
+
 float ParameterSink::Scale(int64_t row, int64_t column) const {
   if (rounded_ == 8) {
     float scale;
@@ -169,20 +185,12 @@ float ParameterSink::Scale(int64_t row, int64_t column) const {
 
 Result<Tensor> ParameterSink::Finish() {
   if (!whole()) return Internal("a tensor got fewer rows than it has");
-  for (int64_t row = 0; wants_scales() && row < rows_; ++row) {
-    if (eight_) {
-      eight_->SetScale(row, Scale(row, 0));
-    } else if (four_) {
-      std::vector<uint16_t> scales(static_cast<size_t>(columns_ / kQ4Group));
-      std::memcpy(scales.data(), scales_.data() + row * columns_ / kQ4Group * 2, scales.size() * 2);
-      four_->SetScales(row, scales.data());
-    } else {
-      float* values = plain_.f32() + row * columns_;
-      for (int64_t c = 0; c < columns_; ++c) values[c] *= Scale(row, c);
-    }
-  }
   if (eight_) return eight_->packed();
   if (four_) return four_->packed();
+  for (int64_t row = 0; wants_scales() && row < rows_; ++row) {
+    float* values = plain_.f32() + row * columns_;
+    for (int64_t c = 0; c < columns_; ++c) values[c] *= Scale(row, c);
+  }
   if (packed_ == DType::kQ8) return PackQ8(plain_);
   if (packed_ == DType::kQ4) return PackQ4(plain_);
   return plain_;

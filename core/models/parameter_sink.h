@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "core/io/safetensors.h"
@@ -34,16 +33,18 @@ class ParameterSink {
   Status Add(const char* bytes, int64_t count);
 
   // Whether the values are rounded ones, of which the scales are a tensor beside, and which: F32
-  // [rows()] or BF16 [rows(), groups].
+  // [rows()] or BF16 [rows(), groups]. They may come before, after or between the values.
   bool wants_scales() const { return rounded_ != 0; }
   DType scales_dtype() const { return rounded_ == 8 ? DType::kF32 : DType::kBF16; }
   Shape scales_shape() const {
     return rounded_ == 8 ? Shape({rows_}) : Shape({rows_, columns_ / kQ4Group});
   }
-  void SetScales(std::string_view bytes) { scales_.assign(bytes.begin(), bytes.end()); }
+  int64_t scales_row_bytes() const { return rounded_ == 8 ? 4 : columns_ / kQ4Group * 2; }
+  // The next `count` rows of them.
+  void AddScales(const char* bytes, int64_t count);
 
   // Whether all is there, and then the parameter.
-  bool whole() const { return next_ == rows_ && (!wants_scales() || !scales_.empty()); }
+  bool whole() const { return next_ == rows_ && (!wants_scales() || next_scales_ == rows_); }
   Result<Tensor> Finish();
 
  private:
@@ -54,7 +55,7 @@ class ParameterSink {
   Shape shape_;  // of the parameter
   DType dtype_ = DType::kF32;
   StoredForm form_;
-  int64_t rows_ = 0, columns_ = 0, row_bytes_ = 0, next_ = 0;
+  int64_t rows_ = 0, columns_ = 0, row_bytes_ = 0, next_ = 0, next_scales_ = 0;
   bool transposes_ = false;
   int rounded_ = 0;             // 8 or 4 where stored values are rounded to so many bits
   DType packed_ = DType::kF32;  // kQ8 or kQ4 where the parameter is to be packed
@@ -62,7 +63,7 @@ class ParameterSink {
   Tensor plain_;                   // f32, of the parameter's shape
   std::optional<Q8Packer> eight_;  // in its place
   std::optional<Q4Packer> four_;
-  std::vector<char> scales_;
+  std::vector<char> scales_;  // where no packer takes them
 };
 
 }  // namespace sotto

@@ -116,7 +116,7 @@ class Q4Packer {
   void SetRow(int64_t row, const float* values);
   // A row of Q4Rows.
   void SetRounded(int64_t row, const uint8_t* values);
-  void SetScales(int64_t row, const uint16_t* scales);
+  void SetScales(int64_t row, const void* bf16);  // of its groups, aligned or not
   // Rows that were not set are zeros.
   const Tensor& packed() const { return packed_; }
 
