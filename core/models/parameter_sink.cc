@@ -156,18 +156,17 @@ Status ParameterSink::Add(const char* bytes, int64_t count) {
   return OkStatus();
 }
 
-void ParameterSink::AddScales(const char* bytes, int64_t count) {
-  const int64_t row_bytes = scales_row_bytes();
-  if (!eight_ && !four_) scales_.resize(static_cast<size_t>(rows_ * row_bytes));
-  for (; count > 0; --count, ++next_scales_, bytes += row_bytes) {
+void ParameterSink::AddScales(std::string_view rows) {
+  if (!eight_ && !four_) scales_.insert(scales_.end(), rows.begin(), rows.end());
+  for (; !rows.empty(); ++next_scales_) {
+    const std::string_view row = rows.substr(0, static_cast<size_t>(scales_row_bytes()));
+    rows.remove_prefix(row.size());
     if (eight_) {
       float scale;
-      std::memcpy(&scale, bytes, 4);
+      std::memcpy(&scale, row.data(), sizeof(scale));
       eight_->SetScale(next_scales_, scale);
     } else if (four_) {
-      four_->SetScales(next_scales_, bytes);
-    } else {
-      std::memcpy(scales_.data() + next_scales_ * row_bytes, bytes, static_cast<size_t>(row_bytes));
+      four_->SetScales(next_scales_, row.begin());
     }
   }
 }

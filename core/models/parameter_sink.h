@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "core/io/safetensors.h"
@@ -40,8 +41,8 @@ class ParameterSink {
     return rounded_ == 8 ? Shape({rows_}) : Shape({rows_, columns_ / kQ4Group});
   }
   int64_t scales_row_bytes() const { return rounded_ == 8 ? 4 : columns_ / kQ4Group * 2; }
-  // The next `count` rows of them.
-  void AddScales(const char* bytes, int64_t count);
+  // The next rows of them.
+  void AddScales(std::string_view rows);
 
   // Whether all is there, and then the parameter.
   bool whole() const { return next_ == rows_ && (!wants_scales() || next_scales_ == rows_); }

@@ -74,7 +74,7 @@ Result<Tensor> LoadParameter(const Parameter& p, const std::string& stored, Tens
     const std::string name = StrCat(stored, kScale);
     SOTTO_RETURN_IF_ERROR(CheckScales(sink, stored, source.Find(name)));
     SOTTO_ASSIGN_OR_RETURN(const std::string_view scales, source.TakeBytes(name));
-    sink.AddScales(scales.data(), sink.rows());
+    sink.AddScales(scales);
   }
   return sink.Finish();
 }
@@ -184,10 +184,13 @@ Status WeightStream::Begin(std::vector<TensorInfo> tensors) {
   return OkStatus();
 }
 
-// `count` whole rows of the current tensor.
-Status WeightStream::Give(const Plan& plan, const char* rows, int64_t count) {
-  if (plan.sink != kNone) return sinks_[plan.sink]->Add(rows, count);
-  sinks_[plan.scales_of]->AddScales(rows, count);
+// Whole rows of the current tensor.
+Status WeightStream::Give(const Plan& plan, std::string_view bytes) {
+  if (plan.sink != kNone) {
+    ParameterSink& sink = *sinks_[plan.sink];
+    return sink.Add(bytes.data(), static_cast<int64_t>(bytes.size()) / sink.row_bytes());
+  }
+  sinks_[plan.scales_of]->AddScales(bytes);
   return OkStatus();
 }
 
@@ -223,16 +226,16 @@ Status WeightStream::Append(std::string_view bytes) {
     const auto row = static_cast<uint64_t>(row_bytes);
     while (wanted && at_ < info.end && !bytes.empty()) {
       if (partial_.empty() && bytes.size() >= row) {
-        const uint64_t rows = std::min<uint64_t>(info.end - at_, bytes.size()) / row;
-        SOTTO_RETURN_IF_ERROR(Give(plan, bytes.data(), static_cast<int64_t>(rows)).In(info.name));
-        advance(rows * row);
+        const uint64_t whole = std::min<uint64_t>(info.end - at_, bytes.size()) / row * row;
+        SOTTO_RETURN_IF_ERROR(Give(plan, bytes.substr(0, whole)).In(info.name));
+        advance(whole);
         continue;
       }
       const uint64_t more = std::min<uint64_t>(row - partial_.size(), bytes.size());
       partial_.append(bytes.substr(0, more));
       advance(more);
       if (partial_.size() < row) return OkStatus();
-      SOTTO_RETURN_IF_ERROR(Give(plan, partial_.data(), 1).In(info.name));
+      SOTTO_RETURN_IF_ERROR(Give(plan, partial_).In(info.name));
       partial_.clear();
     }
     if (at_ < info.end) return OkStatus();

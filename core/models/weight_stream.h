@@ -37,7 +37,7 @@ class WeightStream {
     size_t sink = kNone;       // where the rows go
     size_t scales_of = kNone;  // or the sink that these scales are for
   };
-  Status Give(const Plan& plan, const char* rows, int64_t count);
+  Status Give(const Plan& plan, std::string_view bytes);
   Status FinishIfWhole(size_t sink);
 
   Model* model_;
