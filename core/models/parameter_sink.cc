@@ -166,7 +166,7 @@ void ParameterSink::AddScales(std::string_view rows) {
       std::memcpy(&scale, row.data(), sizeof(scale));
       eight_->SetScale(next_scales_, scale);
     } else if (four_) {
-      four_->SetScales(next_scales_, row.begin());
+      four_->SetScales(next_scales_, row);
     }
   }
 }

@@ -193,11 +193,11 @@ void Q4Packer::SetRounded(int64_t row, const uint8_t* values) {
   }
 }
 
-void Q4Packer::SetScales(int64_t row, const void* bf16) {
+void Q4Packer::SetScales(int64_t row, std::string_view bf16) {
   const Q4Layout layout = Q4Layout::For(packed_.dim(0), packed_.dim(1));
   char* bytes = static_cast<char*>(packed_.data());
   for (int64_t g = 0; g < layout.groups(); ++g) {
-    std::memcpy(bytes + layout.ScaleOffset(row, g), static_cast<const char*>(bf16) + g * 2, 2);
+    std::memcpy(bytes + layout.ScaleOffset(row, g), bf16.data() + g * 2, 2);
   }
 }
 

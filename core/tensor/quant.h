@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 #include "core/tensor/tensor.h"
@@ -116,7 +117,7 @@ class Q4Packer {
   void SetRow(int64_t row, const float* values);
   // A row of Q4Rows.
   void SetRounded(int64_t row, const uint8_t* values);
-  void SetScales(int64_t row, const void* bf16);  // of its groups, aligned or not
+  void SetScales(int64_t row, std::string_view bf16);  // of its groups
   // Rows that were not set are zeros.
   const Tensor& packed() const { return packed_; }
 
