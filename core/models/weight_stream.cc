@@ -220,11 +220,15 @@ Status WeightStream::Append(std::string_view bytes) {
       if (at_ < to) advance(std::min<uint64_t>(to - at_, bytes.size()));
       if (at_ < to) return OkStatus();
     }
-    const int64_t row_bytes = plan.sink != kNone        ? sinks_[plan.sink]->row_bytes()
-                              : plan.scales_of != kNone ? sinks_[plan.scales_of]->scales_row_bytes()
-                                                        : 1;
-    const auto row = static_cast<uint64_t>(row_bytes);
-    while (wanted && at_ < info.end && !bytes.empty()) {
+    if (!wanted) {
+      ++current_;
+      continue;
+    }
+    const bool values = plan.sink != kNone;
+    const size_t index = values ? plan.sink : plan.scales_of;
+    const auto row = static_cast<uint64_t>(values ? sinks_[index]->row_bytes()
+                                                  : sinks_[index]->scales_row_bytes());
+    while (at_ < info.end && !bytes.empty()) {
       if (partial_.empty() && bytes.size() >= row) {
         const uint64_t whole = std::min<uint64_t>(info.end - at_, bytes.size()) / row * row;
         SOTTO_RETURN_IF_ERROR(Give(plan, bytes.substr(0, whole)).In(info.name));
@@ -239,9 +243,7 @@ Status WeightStream::Append(std::string_view bytes) {
       partial_.clear();
     }
     if (at_ < info.end) return OkStatus();
-    if (wanted) {
-      SOTTO_RETURN_IF_ERROR(FinishIfWhole(plan.sink != kNone ? plan.sink : plan.scales_of));
-    }
+    SOTTO_RETURN_IF_ERROR(FinishIfWhole(index));
     ++current_;
   }
   at_ += bytes.size();
