@@ -111,7 +111,7 @@ HWY_INLINE VI32 Rounded(const float* x, VF factor) {
   const VF product = hn::Mul(hn::LoadU(df, x), factor);
 #if HWY_ARCH_WASM
   // Its conversions saturate, which takes many instructions; 1.5 * 2^23 + i has i in its low bits.
-  const VF magic = hn::Set(df, 12582912.0f);
+  const VF magic = hn::Set(df, kConstant<12582912.0f>);
   return hn::Sub(hn::BitCast(DI32(), hn::Add(product, magic)), hn::BitCast(DI32(), magic));
 #else
   return hn::NearestInt(product);
