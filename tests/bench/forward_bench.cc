@@ -153,12 +153,11 @@ class Runner {
       SOTTO_ASSIGN_OR_RETURN(const Tensor ids, Ids(case_.batch, case_.tokens));
       return Timed(ids, nullptr);
     }
-    KvCache cache(case_.cache);
     const bool decodes = case_.work == "decode";
     const int64_t room = model_.max_positions() > 0 ? model_.max_positions() : int64_t{1} << 30;
-    SOTTO_ASSIGN_OR_RETURN(
-        const Tensor prompt,
-        Ids(case_.batch, decodes ? std::min(case_.tokens, room - kSteps - 2) : case_.tokens));
+    const int64_t tokens = decodes ? std::min(case_.tokens, room - kSteps - 2) : case_.tokens;
+    KvCache cache(case_.cache, tokens + kSteps);
+    SOTTO_ASSIGN_OR_RETURN(const Tensor prompt, Ids(case_.batch, tokens));
     SOTTO_ASSIGN_OR_RETURN(const double prefill, Timed(prompt, &cache));
     if (!decodes) return prefill;
     SOTTO_ASSIGN_OR_RETURN(const Tensor next, Ids(case_.batch, 1));
