@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <vector>
 
 #include "core/base/parallel.h"
 
@@ -21,6 +22,7 @@
 #include "core/kernels/math-inl.h"
 #include "core/kernels/packed_rows-inl.h"
 #include "core/kernels/relaxed_simd.h"
+#include "core/kernels/rounded_tiles-inl.h"
 #include "core/kernels/turn-inl.h"
 
 // What the targets share.
@@ -208,11 +210,21 @@ HWY_NOINLINE void Multiply(const float* a, int64_t stride_a, const float* b, int
   }
 }
 
+// Keys and values of one head that are int8, for products with blocks of queries: those from key
+// `first` on, a multiple of 4.
+struct RoundedHead {
+  int64_t first;
+  const Activation8* keys;                 // [keys, dim]
+  const Activation8* values;               // [keys / 4, dim, 4]
+  const float *key_scales, *value_scales;  // from key 0 on
+};
+
 // One block of queries of one head.
 struct Block {
   int64_t batch, head, first, count;  // queries [first, first + count)
   int64_t width;                      // lanes: count and padding
   int64_t key_begin, key_end;         // the keys that any of the queries sees
+  const RoundedHead* rounded = nullptr;
 };
 
 Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first, int64_t count,
@@ -222,9 +234,28 @@ Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t fir
           first,
           count,
           width,
-          VisibleKeys(a, first).begin,
+          VisibleKeys(a, first).begin / 4 * 4,
           VisibleKeys(a, first + count - 1).end};
 }
+
+// What a block of `width` queries works with.
+struct Tiles {
+  float *q, *out, *s;  // [dim, width], [dim, width], [kKeyBlock, width]
+  // With a RoundedHead: rounded queries, in place of q, and weights, and what one of each is worth.
+  int32_t *rounded, *weights;
+  float* units;  // [dim / kQueryPart, width]
+
+  static int64_t Floats(int64_t dim, int64_t width) {
+    return (2 * dim + 3 + kKeyBlock + kKeyBlock / 2 + (dim + kQueryPart - 1) / kQueryPart) * width;
+  }
+  Tiles(float* scratch, int64_t dim, int64_t width)
+      : q(scratch),
+        out(q + (dim + 3) * width),
+        s(out + dim * width),
+        rounded(reinterpret_cast<int32_t*>(q)),
+        weights(reinterpret_cast<int32_t*>(s + kKeyBlock * width)),
+        units(s + kKeyBlock * width + kKeyBlock / 2 * width) {}
+};
 
 // to[d, i] = factor * row(first + i)[d]; padding becomes 0.
 void PackTransposed(const HeadsView& view, const Block& block, int64_t dim, float factor,
@@ -265,20 +296,59 @@ void UnpackTransposed(const float* from, const Block& block, int64_t dim, const 
   }
 }
 
+void CapScores(const AttentionArgs& a, float* scores, int64_t count) {
+  if (a.softcap <= 0) return;
+  const D d;
+  const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t x = 0; x < count; x += n)
+    hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, scores + x), inverse))), d, scores + x);
+}
+
 // scores[j, i] of the keys from `key`, before bias and mask. `q` is packed and scaled.
 void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys,
                const float* q, float* scores) {
   const float* k = RowOf(a.k, block.batch, KvHead(a, block.head), key);
   Multiply<false>(k, a.k.token_stride, q, block.width, scores, block.width, keys, block.width,
                   a.dim, false);
-  if (a.softcap > 0) {
-    const D d;
-    const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    for (int64_t x = 0; x < keys * block.width; x += n) {
-      hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, scores + x), inverse))), d, scores + x);
-    }
+  CapScores(a, scores, keys * block.width);
+}
+
+// The same from rounded queries.
+void RoundedScores(const AttentionArgs& a, const RoundedHead& head, int64_t key, int64_t keys,
+                   const Tiles& t) {
+  for (int64_t from = 0; from < a.dim; from += kQueryPart) {
+    MultiplyRounded({.a = head.keys + (key - head.first) * a.dim + from,
+                     .row = a.dim,
+                     .four = 4,
+                     .rows = keys,
+                     .b = t.rounded + RoundedLanes(from),
+                     .fours = (std::min(kQueryPart, a.dim - from) + 3) / 4,
+                     .weights = false,
+                     .row_scales = head.key_scales + key,
+                     .column_scales = t.units + from / kQueryPart * kRoundedWidth,
+                     .c = t.s,
+                     .add = from > 0});
   }
+  CapScores(a, t.s, keys * kRoundedWidth);
+}
+
+// Adds the values from `key` on to t.out, weighted by t.s.
+void MixRounded(const AttentionArgs& a, const RoundedHead& head, int64_t key, int64_t keys,
+                const Tiles& t) {
+  HWY_ALIGN float units[kRoundedWidth];
+  std::fill_n(units, kRoundedWidth, RoundWeights(t.s, head.value_scales + key, keys, t.weights));
+  MultiplyRounded({.a = head.values + (key - head.first) * a.dim,
+                   .row = 4,
+                   .four = 4 * a.dim,
+                   .rows = a.dim,
+                   .b = t.weights,
+                   .fours = (keys + 3) / 4,
+                   .weights = true,
+                   .row_scales = nullptr,
+                   .column_scales = units,
+                   .c = t.out,
+                   .add = true});
 }
 
 // Adds the bias and sets what may not be seen to -inf.
@@ -338,10 +408,14 @@ template <int kC>
 HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n;
-  float* q = scratch;              // [dim, width]
-  float* out = q + a.dim * width;  // [dim, width]
-  float* s = out + a.dim * width;  // [kKeyBlock, width]
-  PackTransposed(a.q, block, a.dim, a.scale, q);
+  const Tiles t(scratch, a.dim, width);
+  float *out = t.out, *s = t.s;
+  if (block.rounded != nullptr) {
+    RoundQueries(RowOf(a.q, block.batch, block.head, block.first), a.q.token_stride, block.count,
+                 a.dim, a.scale, t.rounded, t.units);
+  } else {
+    PackTransposed(a.q, block, a.dim, a.scale, t.q);
+  }
   std::fill_n(out, a.dim * width, 0.0f);
   if (a.probabilities != nullptr) {
     std::fill_n(ScoreRow(a, a.probabilities, block.batch, block.head, block.first),
@@ -352,7 +426,11 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
   for (int c = 0; c < kC; ++c) max[c] = lowest, sum[c] = zero;
   for (int64_t key = block.key_begin; key < block.key_end; key += kKeyBlock) {
     const int64_t keys = std::min(kKeyBlock, block.key_end - key);
-    RawScores(a, block, key, keys, q, s);
+    if (block.rounded != nullptr) {
+      RoundedScores(a, *block.rounded, key, keys, t);
+    } else {
+      RawScores(a, block, key, keys, t.q, s);
+    }
     BiasAndMask(a, block, key, keys, s);
     for (int64_t i = 0; a.probabilities != nullptr && i < block.count; ++i) {
       float* row = ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i) + key;
@@ -384,8 +462,12 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
         hn::Store(hn::Mul(hn::Load(d, p), factor[c]), d, p);
       }
     }
-    const float* v = RowOf(a.v, block.batch, KvHead(a, block.head), key);
-    Multiply<true>(v, a.v.token_stride, s, width, out, width, a.dim, width, keys, true);
+    if (block.rounded != nullptr) {
+      MixRounded(a, *block.rounded, key, keys, t);
+    } else {
+      const float* v = RowOf(a.v, block.batch, KvHead(a, block.head), key);
+      Multiply<true>(v, a.v.token_stride, s, width, out, width, a.dim, width, keys, true);
+    }
   }
   HWY_ALIGN float maxima[kC * hn::MaxLanes(D())];
   HWY_ALIGN float sums[kC * hn::MaxLanes(D())];
@@ -521,7 +603,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   std::fill_n(out, a.dim, 0.0f);
   float max = -kInfinity, sum = 0;
   const Range range = VisibleKeys(a, i);
-  for (int64_t key = range.begin; key < range.end; key += kKeyBlock) {
+  for (int64_t key = range.begin / 4 * 4; key < range.end; key += kKeyBlock) {
     const int64_t keys = std::min(kKeyBlock, range.end - key);
     KeyDots(a, batch, kv, key, keys, q, s);
     for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
@@ -535,6 +617,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
     for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
       if (Masked(a, batch, key + j)) s[j] = -kInfinity;
     }
+    for (int64_t j = key; j < range.begin; ++j) s[j - key] = -kInfinity;
     if (row != nullptr) std::copy_n(s, keys, row + key);
     V m = hn::Set(d, max);
     for (int64_t j = 0; j < keys; j += n) m = hn::Max(m, hn::Load(d, s + j));
@@ -565,34 +648,51 @@ HWY_INLINE bool FewQueries(int64_t queries) {
 
 // Queries [first, first + count) of one head, at most two vectors of them.
 void AttendQueries(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first,
-                   int64_t count, float* scratch) {
+                   int64_t count, float* scratch, const RoundedHead* rounded = nullptr) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
   if (scratch == nullptr || FewQueries(count)) {
     for (int64_t i = first; i < first + count; ++i) AttendOne(a, batch, head, i);
-  } else if (count <= n) {
+  } else if (count <= n && rounded == nullptr) {
     AttendBlock<1>(a, MakeBlock(a, batch, head, first, count, n), scratch);
   } else {
-    AttendBlock<2>(a, MakeBlock(a, batch, head, first, count, 2 * n), scratch);
+    Block block = MakeBlock(a, batch, head, first, count, 2 * n);
+    block.rounded = rounded;
+    AttendBlock<2>(a, block, scratch);
   }
 }
 
-// Writes the rows of one head that queries [first, first + count) see, [keys, dim].
-void UnpackRows(const PackedHeads& packed, const AttentionArgs& a, int64_t batch, int64_t kv,
-                int64_t first, int64_t count, float* to) {
-  const int64_t end = VisibleKeys(a, first + count - 1).end;
-  for (int64_t j = VisibleKeys(a, first).begin; j < end; ++j) {
-    if (packed.dtype == DType::kF16) {
-      UnpackF16(PackedRow<uint16_t>(packed, a, batch, kv, j), a.dim, to + j * a.dim);
-    } else {
-      UnpackI8(PackedRow<int8_t>(packed, a, batch, kv, j), *PackedScale(packed, a, batch, kv, j),
-               a.dim, to + j * a.dim);
-    }
-  }
-}
-
-// Many queries over packed keys and values: those of a head are unpacked once for a part of the
+// Many queries over packed keys and values: those of a head are prepared once for a part of the
 // queries of all heads that read it.
 constexpr int64_t kPartQueries = 64;
+
+// Keys of f16, and values, in `to` [2, keys, dim]: those that queries [first, first + count) see.
+void UnpackHead(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t first, int64_t count,
+                float* to) {
+  const int64_t end = VisibleKeys(a, first + count - 1).end;
+  for (const PackedHeads* packed : {&a.packed_k, &a.packed_v}) {
+    for (int64_t j = VisibleKeys(a, first).begin; j < end; ++j)
+      UnpackF16(PackedRow<uint16_t>(*packed, a, batch, kv, j), a.dim, to + j * a.dim);
+    to += a.keys * a.dim;
+  }
+}
+
+// The same of int8: as they are, or where products want them wider in `to` [2, keys + 3, dim].
+RoundedHead RoundHead(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t first,
+                      int64_t count, float* to) {
+#if SOTTO_Q8_WIDE
+  const int64_t begin = VisibleKeys(a, first).begin / 4 * 4,
+                fours = (VisibleKeys(a, first + count - 1).end - begin + 3) / 4;
+  auto *keys = reinterpret_cast<int16_t*>(to), *values = keys + 2 * (a.keys + 3) * a.dim;
+  Widen(PackedRow<int8_t>(a.packed_k, a, batch, kv, begin), fours * 4 * a.dim, keys);
+  Widen(PackedRow<int8_t>(a.packed_v, a, batch, kv, begin), fours * 4 * a.dim, values);
+#else
+  const int64_t begin = 0;
+  const auto *keys = PackedRow<int8_t>(a.packed_k, a, batch, kv, begin),
+             *values = PackedRow<int8_t>(a.packed_v, a, batch, kv, begin);
+#endif
+  return {begin, keys, values, PackedScale(a.packed_k, a, batch, kv, 0),
+          PackedScale(a.packed_v, a, batch, kv, 0)};
+}
 
 void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
   const AttentionArgs* a = &args;
@@ -601,25 +701,29 @@ void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
               [=](int64_t begin, int64_t end) HWY_ATTR {
                 const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(D())),
                               group = a->heads / a->kv_heads;
-                const int64_t tiles = (2 * a->dim + kKeyBlock) * width;
-                const Scratch scratch(tiles + 2 * a->keys * a->dim);
+                const int64_t tiles = Tiles::Floats(a->dim, width);
+                const Scratch scratch(tiles + 2 * (a->keys + 3) * a->dim + width);
                 for (int64_t t = begin; t < end; ++t) {
                   const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
                                 batch = t / parts / a->kv_heads,
                                 count = std::min(kPartQueries, a->queries - first);
                   AttentionArgs plain = *a;
+                  RoundedHead rounded{};
                   if (float* rows = scratch.data()) {
                     rows += tiles;
-                    UnpackRows(a->packed_k, *a, batch, kv, first, count, rows);
-                    UnpackRows(a->packed_v, *a, batch, kv, first, count, rows + a->keys * a->dim);
-                    plain.k = {rows, 0, a->dim, 0};
-                    plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
-                    plain.packed_k = plain.packed_v = {};
+                    if (a->packed_k.dtype == DType::kI8) {
+                      rounded = RoundHead(*a, batch, kv, first, count, rows);
+                    } else {
+                      UnpackHead(*a, batch, kv, first, count, rows);
+                      plain.k = {rows, 0, a->dim, 0};
+                      plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
+                      plain.packed_k = plain.packed_v = {};
+                    }
                   }
                   for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
                     for (int64_t i = first; i < first + count; i += width) {
                       AttendQueries(plain, batch, head, i, std::min(width, first + count - i),
-                                    scratch.data());
+                                    scratch.data(), rounded.keys != nullptr ? &rounded : nullptr);
                     }
                   }
                 }
@@ -643,7 +747,7 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n;
   const int64_t blocks = (args.queries + width - 1) / width;
   ParallelFor(pool, args.batch * args.heads * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch scratch((2 * a->dim + kKeyBlock) * width);
+    const Scratch scratch(Tiles::Floats(a->dim, width));
     for (int64_t t = begin; t < end; ++t) {
       const int64_t row = t / blocks, first = t % blocks * width;
       AttendQueries(*a, row / a->heads, row % a->heads, first, std::min(width, a->queries - first),
@@ -666,6 +770,25 @@ void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DTy
       std::fill_n(row, dim, int8_t{0});
     } else {
       RoundAll(from, dim, inverse, row);
+    }
+  }
+}
+
+void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+               int8_t* to, float* scales) {
+  HWY_ALIGN int8_t part[kQueryPart];
+  for (int64_t r = first; r < first + count; ++r, from += stride) {
+    float inverse;
+    scales[r] = RowScale(from, dim, &inverse);
+    int8_t* row = to + r / 4 * 4 * dim + r % 4;
+    for (int64_t x = 0; x < dim; x += kQueryPart) {
+      const int64_t width = std::min(kQueryPart, dim - x);
+      if (inverse == 0) {
+        std::fill_n(part, width, int8_t{0});
+      } else {
+        RoundAll(from + x, width, inverse, part);
+      }
+      for (int64_t i = 0; i < width; ++i) row[(x + i) * 4] = part[i];
     }
   }
 }
@@ -825,6 +948,7 @@ namespace sotto {
 HWY_EXPORT(Attention);
 HWY_EXPORT(AttentionBackward);
 HWY_EXPORT(PackRows);
+HWY_EXPORT(PackFours);
 
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Attention)(args, pool);
@@ -836,40 +960,66 @@ void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DTy
               float* scales) {
   HWY_DYNAMIC_DISPATCH(PackRows)(from, stride, count, dim, dtype, to, scales);
 }
+void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+               int8_t* to, float* scales) {
+  HWY_DYNAMIC_DISPATCH(PackFours)(from, stride, first, count, dim, to, scales);
+}
 
 namespace scalar {
 
 namespace {
 
-// Value x of a row of keys or values.
+// Value x of a row of keys, or of values.
 double ValueAt(const AttentionArgs& a, const HeadsView& plain, const PackedHeads& packed,
-               int64_t batch, int64_t kv, int64_t token, int64_t x) {
+               bool fours, int64_t batch, int64_t kv, int64_t token, int64_t x) {
   if (packed.data == nullptr) return RowOf(plain, batch, kv, token)[x];
   if (packed.dtype == DType::kF16)
     return F16ToF32(PackedRow<uint16_t>(packed, a, batch, kv, token)[x]);
+  const int64_t first = fours ? token % 4 : 0;
   return static_cast<double>(*PackedScale(packed, a, batch, kv, token)) *
-         PackedRow<int8_t>(packed, a, batch, kv, token)[x];
+         PackedRow<int8_t>(packed, a, batch, kv, token - first)[fours ? first + x * 4 : x];
 }
 
-// The score of one pair, -inf where it may not be seen.
-double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, int64_t j) {
+// Query i as it meets the keys: where those are kI8 it is rounded likewise.
+std::vector<double> QueryAsUsed(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
+  const float* q = RowOf(a.q, batch, head, i);
+  std::vector<double> used(q, q + a.dim);
+  if (a.packed_k.data == nullptr || a.packed_k.dtype != DType::kI8) return used;
+  for (int64_t from = 0; from < a.dim; from += kQueryPart) {
+    const int64_t count = std::min(kQueryPart, a.dim - from);
+    int8_t rounded[kQueryPart];
+    float scale;
+    scalar::PackRows(q + from, 0, 1, count, DType::kI8, rounded, &scale);
+    for (int64_t x = 0; x < count; ++x)
+      used[static_cast<size_t>(from + x)] = static_cast<double>(scale) * rounded[x];
+  }
+  return used;
+}
+
+// The score of query i, `q`, and key j; -inf where it may not be seen.
+double Score(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i, const double* q,
+             int64_t j) {
   const Range range = VisibleKeys(a, i);
   if (j < range.begin || j >= range.end || Masked(a, batch, j))
     return -std::numeric_limits<double>::infinity();
-  const float* q = RowOf(a.q, batch, head, i);
   double s = 0;
   for (int64_t x = 0; x < a.dim; ++x)
-    s += q[x] * ValueAt(a, a.k, a.packed_k, batch, KvHead(a, head), j, x);
+    s += q[x] * ValueAt(a, a.k, a.packed_k, false, batch, KvHead(a, head), j, x);
   s *= a.scale;
   if (a.softcap > 0) s = a.softcap * std::tanh(s / a.softcap);
   return a.bias != nullptr ? s + BiasRow(a, a.bias, batch, head, i)[j] : s;
 }
 
 void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
+  const std::vector<double> q = QueryAsUsed(a, batch, head, i);
+  std::vector<double> scores(static_cast<size_t>(a.keys));
   double max = -std::numeric_limits<double>::infinity(), sum = 0;
-  for (int64_t j = 0; j < a.keys; ++j) max = std::max(max, Score(a, batch, head, i, j));
+  for (int64_t j = 0; j < a.keys; ++j) {
+    scores[j] = Score(a, batch, head, i, q.data(), j);
+    max = std::max(max, scores[j]);
+  }
   const bool blind = std::isinf(max) && max < 0;
-  for (int64_t j = 0; j < a.keys && !blind; ++j) sum += std::exp(Score(a, batch, head, i, j) - max);
+  for (int64_t j = 0; j < a.keys && !blind; ++j) sum += std::exp(scores[j] - max);
   float* out = RowOf(a.out, batch, head, i);
   for (int64_t x = 0; x < a.dim; ++x) {
     double total = 0;
@@ -877,8 +1027,8 @@ void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
       const double kept =
           a.dropout > 0 ? KeptFactor(a.dropout, a.dropout_seed, DropIndex(a, batch, head, i) + j)
                         : 1;
-      total += kept * std::exp(Score(a, batch, head, i, j) - max) / sum *
-               ValueAt(a, a.v, a.packed_v, batch, KvHead(a, head), j, x);
+      total += kept * std::exp(scores[j] - max) / sum *
+               ValueAt(a, a.v, a.packed_v, true, batch, KvHead(a, head), j, x);
     }
     out[x] = static_cast<float>(total);
   }
@@ -886,7 +1036,7 @@ void AttendRow(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   if (a.lse != nullptr) a.lse[(batch * a.heads + head) * a.queries + i] = static_cast<float>(lse);
   for (int64_t j = 0; a.probabilities != nullptr && j < a.keys; ++j) {
     ScoreRow(a, a.probabilities, batch, head, i)[j] =
-        blind ? 0.0f : static_cast<float>(std::exp(Score(a, batch, head, i, j) - lse));
+        blind ? 0.0f : static_cast<float>(std::exp(scores[j] - lse));
   }
 }
 
@@ -921,6 +1071,16 @@ void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DTy
             usable ? static_cast<int8_t>(std::nearbyint(from[x] * (127 / peak))) : int8_t{0};
       }
     }
+  }
+}
+
+void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+               int8_t* to, float* scales) {
+  std::vector<int8_t> row(static_cast<size_t>(dim));
+  for (int64_t r = first; r < first + count; ++r, from += stride) {
+    scalar::PackRows(from, 0, 1, dim, DType::kI8, row.data(), scales + r);
+    for (int64_t x = 0; x < dim; ++x)
+      to[r / 4 * 4 * dim + x * 4 + r % 4] = row[static_cast<size_t>(x)];
   }
 }
 

@@ -17,8 +17,11 @@ struct HeadsView {
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 };
 
-// Keys or values as a cache keeps them: [batch, kv_heads, rows, dim] of kF16, or of kI8 with one
-// scale a row. `data` null: they are not packed.
+// Keys or values as a cache keeps them, [batch, kv_heads, rows, dim] of kF16, or of kI8 with one
+// scale a row. Values of kI8 lie four rows side by side, [batch, kv_heads, rows / 4, dim, 4]:
+// `rows` is a multiple of 4. Queries that meet keys of kI8 are rounded likewise, with a scale for
+// each kQueryPart of their values. `data` null: they are not packed.
+constexpr int64_t kQueryPart = 256;
 struct PackedHeads {
   DType dtype = DType::kF16;
   const void* data = nullptr;
@@ -26,13 +29,17 @@ struct PackedHeads {
   int64_t rows = 0;               // of which the first `keys` are filled
 };
 
-// Writes `count` rows of `dim` values, `stride` apart, as PackedHeads holds them, one behind the
+// Writes `count` rows of `dim` values, `stride` apart, as PackedHeads holds keys, one behind the
 // other:
 //   kF16  the nearest, and beyond its range the farthest, of its numbers
 //   kI8   round(x / scale), scale = max |x| / 127; a row that is not finite gets scale NaN
 // `scales` [count] is written for kI8 alone.
 void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
               float* scales);
+// The same to rows [first, first + count) of a head of values of kI8, which begins at `to`, and to
+// its scales.
+void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+               int8_t* to, float* scales);
 
 struct AttentionArgs {
   int64_t batch = 0, heads = 0,
@@ -76,6 +83,8 @@ namespace scalar {
 void Attention(const AttentionArgs& args);  // in double inside
 void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
               float* scales);
+void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+               int8_t* to, float* scales);
 }  // namespace scalar
 
 }  // namespace sotto

@@ -1,8 +1,8 @@
 // Rows of keys or values as a cache keeps them (see PackedHeads): rounding them, their products
 // with a query, their weighted sums, and back to f32. `rows` are `dim` values each, one behind the
-// other, and are read up to a vector past their end. The loops are functions of their own, here and
-// in attention.cc: V8 optimizes a small hot function within milliseconds, and a large one around it
-// only after a second. Included once a target.
+// other, or fours of them side by side, and are read up to a vector past their end. The loops are
+// functions of their own, here and in attention.cc: V8 optimizes a small hot function within
+// milliseconds, and a large one around it only after a second. Included once a target.
 #if defined(SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_
 #undef SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_
@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/kernels/attention.h"
+#include "core/kernels/constant.h"
 #include "core/kernels/int8_rows-inl.h"
 #include "core/kernels/relaxed_simd.h"
 #include "core/tensor/dtype.h"
@@ -23,7 +25,6 @@ namespace sotto {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kDimBlock = 256;    // of a query that is prepared at a time
 constexpr int64_t kMostWeights = 64;  // rows that one call sums
 
 // ---- f16. Its bits moved to those of an f32 are the number times 2^-112, subnormal ones too. Half
@@ -57,9 +58,9 @@ void PackF16(const float* from, int64_t dim, uint16_t* to) {
 HWY_NOINLINE void DotsF16(const float* q, const uint16_t* rows, int64_t count, int64_t dim,
                           float factor, float* dots) {
   const DF df;
-  HWY_ALIGN float part[kDimBlock + hn::MaxLanes(DF())];
-  for (int64_t from = 0; from < dim; from += kDimBlock) {
-    const int64_t width = std::min(kDimBlock, dim - from);
+  HWY_ALIGN float part[kQueryPart + hn::MaxLanes(DF())];
+  for (int64_t from = 0; from < dim; from += kQueryPart) {
+    const int64_t width = std::min(kQueryPart, dim - from);
     for (int64_t i = 0; i < width; ++i) part[i] = q[from + i] * kHalfWay;
     std::fill_n(part + width, kLanes, 0.0f);
     const auto put = [=](int64_t j, VF sum) HWY_ATTR {
@@ -127,27 +128,83 @@ void UnpackF16(const uint16_t* from, int64_t dim, float* to) {
   for (; i < dim; ++i) to[i] = F16ToF32(from[i]);
 }
 
-// ---- int8. The other factor is rounded to int16, so that the sums are exact and cost one
-// instruction for a pair: at most kDimBlock * 127 * 32767 < 2^31 in the first, less in the second.
+// ---- int8. The other factor is rounded too: queries to int8, the weights of values, which are not
+// negative, to 14 bits. Sums are exact, and the same on every machine: at most kQueryPart * 127 *
+// 127 or kMostWeights * 16383 * 127 < 2^31. As bytes are multiplied by 7 bits (see Pairs), a query
+// is the difference of two such factors, and a weight 128 times one and another.
 
-// Rounds to -32767..32767 and returns what one is worth; NaN where x is not finite.
-float RoundTo16(const float* x, int64_t count, int16_t* q) {
+constexpr int kWeightBits = 14;
+
+// Rounds x to whole numbers of at most `most`; returns what one is worth, NaN if x is not finite.
+template <class T>
+float RoundTo(float most, const float* x, int64_t count, T* q) {
   float inverse;
-  const float scale = RowScale(x, count, &inverse) * (127.0f / 32767.0f);
+  const float scale = RowScale(x, count, &inverse) * (127.0f / most);
   if (inverse == 0) {
-    std::fill_n(q, count, int16_t{0});
+    std::fill_n(q, count, T{0});
   } else {
-    RoundAll(x, count, inverse * (32767.0f / 127.0f), q);
+    RoundAll(x, count, inverse * (most / 127.0f), q);
   }
   return scale;
 }
 
-HWY_INLINE VI32 DotI16(const int16_t* q, const int8_t* row, VI32 sum) {
-  const DI16 d16;
-  const hn::Rebind<int8_t, DI16> d8;
-  return hn::Add(sum, hn::WidenMulPairwiseAdd(DI32(), hn::Load(d16, q),
-                                              hn::PromoteTo(d16, hn::LoadU(d8, row))));
-}
+#if SOTTO_Q8_WIDE
+
+constexpr int64_t kQueryStep = 2 * kLanes;
+
+struct RoundedQuery {
+  HWY_ALIGN int16_t values[kQueryPart + kQueryStep];
+
+  float Round(const float* q, int64_t count) {
+    std::fill_n(values + count, kQueryStep, int16_t{0});
+    return RoundTo(127, q, count, values);
+  }
+  // The products with `row` from i on are plus - minus.
+  template <bool kPairs>
+  HWY_INLINE void AddProducts(int64_t i, const int8_t* row, VI32& plus, VI32& minus) const {
+    const DI16 d16;
+    const hn::Rebind<int8_t, DI16> d8;
+    const auto k = hn::PromoteTo(d16, hn::LoadU(d8, row + i));
+    plus = hn::Add(plus, hn::WidenMulPairwiseAdd(DI32(), hn::Load(d16, values + i), k));
+  }
+};
+
+#else
+
+constexpr int64_t kQueryStep = 4 * kLanes;
+
+struct RoundedQuery {
+  HWY_ALIGN uint8_t positive[kQueryPart + kQueryStep];
+  HWY_ALIGN uint8_t negative[kQueryPart + kQueryStep];
+
+  float Round(const float* q, int64_t count) {
+    const DI8 d;
+    const DU8 du;
+    HWY_ALIGN int8_t values[kQueryPart + kQueryStep];
+    std::fill_n(values + count, kQueryStep, int8_t{0});
+    const float scale = RoundTo(127, q, count, values);
+    for (int64_t i = 0; i < count; i += kQueryStep) {
+      const auto v = hn::Load(d, values + i);
+      hn::Store(hn::BitCast(du, hn::Max(v, hn::Zero(d))), du, positive + i);
+      hn::Store(hn::BitCast(du, hn::Max(hn::Neg(v), hn::Zero(d))), du, negative + i);
+    }
+    return scale;
+  }
+  // The products with `row` from i on are plus - minus.
+  template <bool kPairs>
+  HWY_INLINE void AddProducts(int64_t i, const int8_t* row, VI32& plus, VI32& minus) const {
+    const auto k = hn::LoadU(DI8(), row + i);
+    const auto p = hn::Load(DU8(), positive + i), m = hn::Load(DU8(), negative + i);
+    if constexpr (kPairs) {  // of each two one is zero, so that pairs stay int16
+      plus = hn::Add(plus, AddNeighbours(hn::Sub(Pairs(p, k), Pairs(m, k))));
+    } else {
+      plus = Dot<false>(p, k, plus);
+      minus = Dot<false>(m, k, minus);
+    }
+  }
+};
+
+#endif
 
 // The sum of a vector's blocks of four.
 template <class DI>
@@ -172,88 +229,148 @@ HWY_INLINE auto FourSums(VI32 s0, VI32 s1, VI32 s2, VI32 s3) {
                                  hn::BitCast(di, hn::InterleaveUpper(pairs, first, last))));
 }
 
+// dots[j] = or += unit * scales[j] * q . rows[j], over `width` values of rows of `dim`.
+template <bool kPairs>
+HWY_NOINLINE void DotRows(const RoundedQuery& q, const int8_t* row, int64_t dim, int64_t width,
+                          const float* scales, int64_t count, float unit, bool add, float* dots) {
+  const DI32 di;
+  const hn::FixedTag<float, 4> df4;
+  int64_t j = 0;
+  for (; j + 4 <= count; j += 4, row += 4 * dim) {
+    VI32 p0 = hn::Zero(di), p1 = p0, p2 = p0, p3 = p0, m0 = p0, m1 = p0, m2 = p0, m3 = p0;
+    for (int64_t i = 0; i < width; i += kQueryStep) {
+      q.AddProducts<kPairs>(i, row, p0, m0);
+      q.AddProducts<kPairs>(i, row + dim, p1, m1);
+      q.AddProducts<kPairs>(i, row + 2 * dim, p2, m2);
+      q.AddProducts<kPairs>(i, row + 3 * dim, p3, m3);
+    }
+    const auto sums = FourSums(hn::Sub(p0, m0), hn::Sub(p1, m1), hn::Sub(p2, m2), hn::Sub(p3, m3));
+    const auto scale = hn::Mul(hn::Set(df4, unit), hn::LoadU(df4, scales + j));
+    auto dot = hn::Mul(scale, hn::ConvertTo(df4, sums));
+    if (add) dot = hn::Add(dot, hn::LoadU(df4, dots + j));
+    hn::StoreU(dot, df4, dots + j);
+  }
+  for (; j < count; ++j, row += dim) {
+    VI32 p = hn::Zero(di), m = p;
+    for (int64_t i = 0; i < width; i += kQueryStep) q.AddProducts<kPairs>(i, row, p, m);
+    const float dot = unit * scales[j] * static_cast<float>(hn::ReduceSum(di, hn::Sub(p, m)));
+    dots[j] = add ? dots[j] + dot : dot;
+  }
+}
+
 // dots[j] = factor * scales[j] * q . rows[j]
-HWY_NOINLINE void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t count,
-                         int64_t dim, float factor, float* dots) {
-  const DI32 di;
-  constexpr int64_t n = 2 * kLanes;
-  HWY_ALIGN int16_t part[kDimBlock + 2 * hn::MaxLanes(DF())];
-  for (int64_t from = 0; from < dim; from += kDimBlock) {
-    const int64_t width = std::min(kDimBlock, dim - from);
-    const float unit = factor * RoundTo16(q + from, width, part);
-    std::fill_n(part + width, n, int16_t{0});
-    const hn::FixedTag<float, 4> df4;
-    const int8_t* row = rows + from;
-    int64_t j = 0;
-    for (; j + 4 <= count; j += 4, row += 4 * dim) {
-      VI32 s0 = hn::Zero(di), s1 = s0, s2 = s0, s3 = s0;
-      for (int64_t i = 0; i < width; i += n) {
-        s0 = DotI16(part + i, row + i, s0);
-        s1 = DotI16(part + i, row + dim + i, s1);
-        s2 = DotI16(part + i, row + 2 * dim + i, s2);
-        s3 = DotI16(part + i, row + 3 * dim + i, s3);
-      }
-      const auto scale = hn::Mul(hn::Set(df4, unit), hn::LoadU(df4, scales + j));
-      auto dot = hn::Mul(scale, hn::ConvertTo(df4, FourSums(s0, s1, s2, s3)));
-      if (from != 0) dot = hn::Add(dot, hn::LoadU(df4, dots + j));
-      hn::StoreU(dot, df4, dots + j);
-    }
-    for (; j < count; ++j, row += dim) {
-      VI32 s = hn::Zero(di);
-      for (int64_t i = 0; i < width; i += n) s = DotI16(part + i, row + i, s);
-      const float dot = unit * scales[j] * static_cast<float>(hn::ReduceSum(di, s));
-      dots[j] = from == 0 ? dot : dots[j] + dot;
-    }
+void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t count, int64_t dim,
+            float factor, float* dots) {
+  RoundedQuery part;
+  for (int64_t from = 0; from < dim; from += kQueryPart) {
+    const int64_t width = std::min(kQueryPart, dim - from);
+    const float unit = factor * part.Round(q + from, width);
+    WithDots([&](auto pairs) HWY_ATTR {
+      DotRows<pairs>(part, rows + from, dim, width, scales, count, unit, from > 0, dots);
+    });
   }
 }
 
-// out = factor out + sum_j p[j] scales[j] rows[j], for at most kMostWeights rows.
-HWY_NOINLINE void MixI8(const float* p, const int8_t* rows, const float* scales, int64_t count,
-                        int64_t dim, float factor, float* out) {
-  const DF df;
-  const DI16 d16;
-  const DI32 di;
-  const hn::Repartition<int8_t, DF> d8;
-  HWY_ALIGN float weights[kMostWeights];
-  HWY_ALIGN int16_t rounded[kMostWeights + 2];
-  for (int64_t j = 0; j < count; ++j) weights[j] = p[j] * scales[j];
-  const VF unit = hn::Set(df, RoundTo16(weights, count, rounded)), f = hn::Set(df, factor);
-  rounded[count] = 0;
-  for (int64_t x = 0; x < dim; x += 4 * kLanes) {
-    VI32 s0 = hn::Zero(di), s1 = s0, s2 = s0, s3 = s0;
-    for (int64_t j = 0; j < count; j += 2) {
-      const int8_t* row = rows + j * dim + x;
-      const auto even = hn::LoadU(d8, row), odd = hn::LoadU(d8, j + 1 < count ? row + dim : row);
-      const auto lower = hn::InterleaveWholeLower(d8, even, odd),
-                 upper = hn::InterleaveWholeUpper(d8, even, odd);
-      int32_t pair;
-      std::memcpy(&pair, rounded + j, 4);
-      const auto w = hn::BitCast(d16, hn::Set(di, pair));
-      s0 = hn::Add(s0, hn::WidenMulPairwiseAdd(di, w, hn::PromoteLowerTo(d16, lower)));
-      s1 = hn::Add(s1, hn::WidenMulPairwiseAdd(di, w, hn::PromoteUpperTo(d16, lower)));
-      s2 = hn::Add(s2, hn::WidenMulPairwiseAdd(di, w, hn::PromoteLowerTo(d16, upper)));
-      s3 = hn::Add(s3, hn::WidenMulPairwiseAdd(di, w, hn::PromoteUpperTo(d16, upper)));
+// The weights of up to kMostWeights rows, and of some beyond, which are 0.
+struct RoundedWeights {
+#if SOTTO_Q8_WIDE
+  HWY_ALIGN int16_t values[kMostWeights + 4];
+#else
+  HWY_ALIGN uint8_t high[kMostWeights + 2 * hn::MaxLanes(DF())];
+  HWY_ALIGN uint8_t low[kMostWeights + 2 * hn::MaxLanes(DF())];
+#endif
+
+  float Round(const float* weights, int64_t count) {
+    constexpr float kMost = (1 << kWeightBits) - 1;
+#if SOTTO_Q8_WIDE
+    std::fill_n(values + count, 4, int16_t{0});
+    return RoundTo(kMost, weights, count, values);
+#else
+    const DI16 d16;
+    const hn::Rebind<uint8_t, DI16> d8;
+    constexpr int64_t kStep = 2 * kLanes;
+    HWY_ALIGN int16_t values[kMostWeights + kStep];
+    std::fill_n(values + count, kStep, int16_t{0});
+    const float unit = RoundTo(kMost, weights, count, values);
+    for (int64_t j = 0; j < count + 3; j += kStep) {
+      const auto w = hn::Load(d16, values + j);
+      hn::Store(hn::DemoteTo(d8, hn::ShiftRight<kWeightBits / 2>(w)), d8, high + j);
+      hn::Store(hn::DemoteTo(d8, hn::And(w, hn::Set(d16, kConstant<int16_t{127}>))), d8, low + j);
     }
-    const auto put = [=](VI32 sum, int64_t at) HWY_ATTR {
-      if (at >= dim) return;
-      const size_t lanes = static_cast<size_t>(std::min<int64_t>(kLanes, dim - at));
-      const VF before = hn::Mul(f, hn::LoadN(df, out + at, lanes));
-      hn::StoreN(hn::MulAdd(unit, hn::ConvertTo(df, sum), before), df, out + at, lanes);
+    return unit;
+#endif
+  }
+};
+
+// kN vectors of columns of out = factor out + unit sum_j weights[j] rows[j], `fours` and `out`
+// being those of the first column, and `left` the columns from it on.
+template <bool kPairs, int kN>
+HWY_NOINLINE void MixFours(const RoundedWeights& weights, const int8_t* fours, int64_t count,
+                           int64_t dim, float unit, float factor, float* out, int64_t left) {
+  const DF df;
+  const DI32 di;
+  VI32 first[kN], second[kN];
+  HWY_UNROLL(kN)
+  for (int c = 0; c < kN; ++c) first[c] = second[c] = hn::Zero(di);
+  for (int64_t j = 0; j < count; j += 4, fours += 4 * dim) {
+#if SOTTO_Q8_WIDE
+    const DI16 d16;
+    const hn::Half<DI8> half;
+    int64_t four;
+    std::memcpy(&four, weights.values + j, 8);
+    const auto w = hn::BitCast(d16, hn::Set(hn::Repartition<int64_t, DI16>(), four));
+    HWY_UNROLL(kN)
+    for (int c = 0; c < kN; ++c) {
+      const int8_t* v = fours + c * 4 * kLanes;
+      const auto low = hn::PromoteTo(d16, hn::LoadU(half, v));
+      const auto high = hn::PromoteTo(d16, hn::LoadU(half, v + 2 * kLanes));
+      first[c] = hn::Add(first[c], hn::WidenMulPairwiseAdd(di, w, low));
+      second[c] = hn::Add(second[c], hn::WidenMulPairwiseAdd(di, w, high));
+    }
+#else
+    int32_t high, low;
+    std::memcpy(&high, weights.high + j, 4);
+    std::memcpy(&low, weights.low + j, 4);
+    const auto h = hn::BitCast(DU8(), hn::Set(di, high)), l = hn::BitCast(DU8(), hn::Set(di, low));
+    HWY_UNROLL(kN)
+    for (int c = 0; c < kN; ++c) {
+      const auto v = hn::LoadU(DI8(), fours + c * 4 * kLanes);
+      first[c] = Dot<kPairs>(h, v, first[c]);
+      second[c] = Dot<kPairs>(l, v, second[c]);
+    }
+#endif
+  }
+  const VF u = hn::Set(df, unit), f = hn::Set(df, factor);
+  HWY_UNROLL(kN)
+  for (int c = 0; c < kN; ++c, out += kLanes, left -= kLanes) {
+#if SOTTO_Q8_WIDE
+    const VI32 sum =
+        hn::Add(hn::ConcatEven(di, second[c], first[c]), hn::ConcatOdd(di, second[c], first[c]));
+#else
+    const VI32 sum = hn::Add(hn::ShiftLeft<kWeightBits / 2>(first[c]), second[c]);
+#endif
+    const size_t lanes = static_cast<size_t>(std::min<int64_t>(kLanes, left));
+    const VF before = hn::Mul(f, hn::LoadN(df, out, lanes));
+    hn::StoreN(hn::MulAdd(u, hn::ConvertTo(df, sum), before), df, out, lanes);
+  }
+}
+
+// out = factor out + sum_j p[j] scales[j] rows[j], for at most kMostWeights rows and p >= 0.
+void MixI8(const float* p, const int8_t* fours, const float* scales, int64_t count, int64_t dim,
+           float factor, float* out) {
+  HWY_ALIGN float products[kMostWeights];
+  for (int64_t j = 0; j < count; ++j) products[j] = p[j] * scales[j];
+  RoundedWeights weights;
+  const float unit = weights.Round(products, count);
+  WithDots([&](auto pairs) HWY_ATTR {
+    int64_t x = 0;
+    const auto mix = [&]<int kN>() HWY_ATTR {
+      for (; x + (kN - 1) * kLanes < dim; x += kN * kLanes)
+        MixFours<pairs, kN>(weights, fours + x * 4, count, dim, unit, factor, out + x, dim - x);
     };
-    put(s0, x), put(s1, x + kLanes), put(s2, x + 2 * kLanes), put(s3, x + 3 * kLanes);
-  }
-}
-
-void UnpackI8(const int8_t* from, float scale, int64_t dim, float* to) {
-  const DF df;
-  const hn::Rebind<int8_t, DF> d8;
-  const VF s = hn::Set(df, scale);
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    const VI32 wide = hn::PromoteTo(DI32(), hn::LoadU(d8, from + i));
-    hn::StoreU(hn::Mul(s, hn::ConvertTo(df, wide)), df, to + i);
-  }
-  for (; i < dim; ++i) to[i] = scale * static_cast<float>(from[i]);
+    mix.template operator()<4>();
+    mix.template operator()<1>();
+  });
 }
 
 }  // namespace

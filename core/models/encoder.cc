@@ -62,6 +62,7 @@ Tensor EncoderLayer::operator()(Context& ctx, const Tensor& x, const Sequence& s
   AttentionSpec spec = attention;
   spec.key_mask = s.key_mask;
   spec.bias = bias;
+  spec.rounds = IsPacked(key.weight.dtype());
   Tensor h = nn::Attend(ctx, query(ctx, x), key(ctx, x), value(ctx, x), spec, nullptr, index);
   h = attention_norm(ctx, Add(ctx, x, Dropout(ctx, attention_output(ctx, h))));
   const Tensor f = output(ctx, Activate(ctx, intermediate(ctx, h), activation));

@@ -19,7 +19,8 @@ Tensor New(Context& ctx, const Shape& shape, DType dtype) {
   return tensor.ok() ? *std::move(tensor) : ctx.Fail(tensor.status());
 }
 
-KeysValues NewPair(Context& ctx, const Shape& shape, DType dtype) {
+KeysValues NewPair(Context& ctx, Shape shape, DType dtype) {
+  if (dtype == DType::kI8) shape.set_dim(2, (shape[2] + 3) / 4 * 4);  // see PackedHeads
   KeysValues out{New(ctx, shape, dtype), New(ctx, shape, dtype)};
   if (dtype == DType::kI8) {
     const Shape rows({shape[0], shape[1], shape[2]});
@@ -29,31 +30,38 @@ KeysValues NewPair(Context& ctx, const Shape& shape, DType dtype) {
   return out;
 }
 
-// Writes x [batch, fresh, heads * dim] to rows [at, at + fresh) of `to` [batch, heads, rows, dim].
-void Write(const Tensor& x, int64_t at, Tensor& to, Tensor& scales) {
-  const int64_t batch = to.dim(0), heads = to.dim(1), rows = to.dim(2), dim = to.dim(3),
-                fresh = x.dim(1);
+// Writes x [batch, fresh, heads * dim] to rows [at, at + fresh) of `to` [batch, heads, rows, dim],
+// keys or values.
+void Write(Context& ctx, const Tensor& x, int64_t at, bool values, Tensor& to, Tensor& scales) {
+  const int64_t heads = to.dim(1), rows = to.dim(2), dim = to.dim(3), fresh = x.dim(1);
   const auto row = static_cast<size_t>(dim) * DTypeBytes(to.dtype());
-  for (int64_t b = 0; b < batch; ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      const float* from = x.f32() + (b * fresh * heads + h) * dim;
-      const int64_t first = (b * heads + h) * rows + at;
-      char* out = static_cast<char*>(to.data()) + static_cast<size_t>(first) * row;
+  const auto write = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* from = x.f32() + (i / heads * fresh * heads + i % heads) * dim;
+      char* head = static_cast<char*>(to.data()) + static_cast<size_t>(i * rows) * row;
+      char* out = head + static_cast<size_t>(at) * row;
       if (to.dtype() == DType::kF32) {
         for (int64_t t = 0; t < fresh; ++t)
           std::memcpy(out + static_cast<size_t>(t) * row, from + t * heads * dim, row);
+      } else if (to.dtype() == DType::kI8 && values) {
+        PackFours(from, heads * dim, at, fresh, dim, reinterpret_cast<int8_t*>(head),
+                  scales.f32() + i * rows);
       } else {
         PackRows(from, heads * dim, fresh, dim, to.dtype(), out,
-                 scales ? scales.f32() + first : nullptr);
+                 scales ? scales.f32() + i * rows + at : nullptr);
       }
     }
-  }
+  };
+  // A thread for so many values at least.
+  constexpr int64_t kGrain = 16384;
+  ParallelFor(ctx.pool(), to.dim(0) * heads, kGrain / (fresh * dim) + 1, write);
 }
 
 // The first `filled` rows of every head of `from` [batch, heads, rows, ...], to the same heads of
-// batch row `b_to`.
+// batch row `b_to`; whole fours of them where there are.
 void CopyRows(const Tensor& from, int64_t b_from, Tensor& to, int64_t b_to, int64_t filled) {
   const int64_t heads = from.dim(1), rows_from = from.dim(2), rows_to = to.dim(2);
+  filled = std::min((filled + 3) / 4 * 4, rows_from);
   const size_t row = from.bytes() / static_cast<size_t>(from.dim(0) * heads * rows_from);
   for (int64_t h = 0; h < heads; ++h) {
     std::memcpy(
@@ -65,6 +73,17 @@ void CopyRows(const Tensor& from, int64_t b_from, Tensor& to, int64_t b_to, int6
 }
 
 }  // namespace
+
+KeysValues PackKeysValues(Context& ctx, const KeysValues& source, int64_t heads, DType dtype) {
+  if (!ctx.ok()) return {};
+  const Tensor& k = source.keys;
+  KeysValues packed = NewPair(ctx, {k.dim(0), heads, k.dim(1), k.dim(2) / heads}, dtype);
+  if (!ctx.ok()) return {};
+  Write(ctx, source.keys, 0, false, packed.keys, packed.key_scales);
+  Write(ctx, source.values, 0, true, packed.values, packed.value_scales);
+  packed.filled = k.dim(1);
+  return packed;
+}
 
 std::optional<DType> CacheDTypeByName(std::string_view name) {
   if (name == "fp32") return DType::kF32;
@@ -93,13 +112,7 @@ KvCache::Layer& KvCache::At(int layer) {
 const KeysValues& KvCache::SetCross(Context& ctx, int layer, const KeysValues& source,
                                     int64_t heads, bool plain) {
   KeysValues& cross = At(layer).cross;
-  cross = source;
-  if (plain || dtype_ == DType::kF32 || !ctx.ok()) return cross;
-  const Tensor& k = source.keys;
-  cross = NewPair(ctx, {k.dim(0), heads, k.dim(1), k.dim(2) / heads}, dtype_);
-  if (!ctx.ok()) return cross;
-  Write(source.keys, 0, cross.keys, cross.key_scales);
-  Write(source.values, 0, cross.values, cross.value_scales);
+  cross = plain || dtype_ == DType::kF32 ? source : PackKeysValues(ctx, source, heads, dtype_);
   return cross;
 }
 
@@ -168,8 +181,9 @@ KeysValues KvCache::Append(Context& ctx, int layer, const Tensor& k, const Tenso
   }
   KeysValues& held = At(layer).self;
   if (!Reserve(ctx, held, k.dim(0), heads, length_ + k.dim(1), k.dim(2) / heads)) return {};
-  Write(k, length_, held.keys, held.key_scales);
-  Write(v, length_, held.values, held.value_scales);
+  Write(ctx, k, length_, false, held.keys, held.key_scales);
+  Write(ctx, v, length_, true, held.values, held.value_scales);
+  held.filled = length_ + k.dim(1);
   return held;
 }
 

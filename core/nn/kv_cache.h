@@ -17,6 +17,9 @@ namespace sotto {
 // How keys and values are kept: "fp32", "fp16", or "q8" (kI8).
 std::optional<DType> CacheDTypeByName(std::string_view name);
 
+// Keys and values [batch, rows, heads * dim] of f32 as a cache of `dtype` keeps them.
+KeysValues PackKeysValues(Context& ctx, const KeysValues& source, int64_t heads, DType dtype);
+
 class KvCache {
  public:
   // `dtype`: kF32, kF16 or kI8. `most`: no more tokens will be fed, so that there need be no room

@@ -48,6 +48,9 @@ Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
   return Scale(ctx, Activate(ctx, Scale(ctx, x, 1 / cap), Activation::kTanh), cap);
 }
 
+// As few keys are attended to sooner than rounded.
+constexpr int64_t kKeysToRound = 48;
+
 Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, AttentionSpec spec,
               KvCache* cache, int layer) {
   Probe* probe = ctx.probe();
@@ -55,9 +58,9 @@ Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, A
   if (probe != nullptr && probe->want_attentions) spec.probabilities = &probabilities;
   Tensor y;
   if (cache != nullptr && ctx.ok()) {
-    const KeysValues held = cache->Append(ctx, layer, k, v, spec.kv_heads);
-    spec.keys = cache->length() + k.dim(1);
-    y = Attention(ctx, q, held, spec);
+    y = Attention(ctx, q, cache->Append(ctx, layer, k, v, spec.kv_heads), spec);
+  } else if (spec.rounds && ctx.ok() && ctx.tape() == nullptr && k.dim(1) >= kKeysToRound) {
+    y = Attention(ctx, q, PackKeysValues(ctx, {k, v}, spec.kv_heads, DType::kI8), spec);
   } else {
     y = Attention(ctx, q, {k, v}, spec);
   }

@@ -501,13 +501,14 @@ Tensor Attention(Context& ctx, const Tensor& q, const KeysValues& kv, const Atte
     const bool bytes = k.dtype() == DType::kI8;
     const Shape scales({k.dim(0), k.dim(1), cached ? k.dim(2) : 0});
     if (!cached || (!bytes && k.dtype() != DType::kF16) ||
-        (bytes && (kv.key_scales.shape() != scales || kv.value_scales.shape() != scales)))
+        (bytes && (k.dim(2) % 4 != 0 || kv.key_scales.shape() != scales ||
+                   kv.value_scales.shape() != scales)))
       return fail("keys and values are kept in no known way");
     if (Taped(ctx, q) || (spec.dropout > 0 && ctx.dropout() > 0))
       return fail("packed keys have no gradients");
   }
   const int64_t batch = q.dim(0), queries = q.dim(1), rows = k.dim(cached ? 2 : 1),
-                keys = spec.keys > 0 ? spec.keys : rows;
+                keys = kv.filled > 0 ? kv.filled : rows;
   if (rows < keys) return fail("the cache is shorter than its keys");
   if (spec.causal && queries > keys) return fail("a causal query has no key of its own");
   if (spec.key_mask &&

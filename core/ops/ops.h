@@ -58,10 +58,11 @@ Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& si
 
 // What attention reads: keys and values [batch, rows, kv_heads * dim] of f32, or as a cache keeps
 // them, [batch, kv_heads, rows, dim] of kF32, kF16 or kI8, of which the last have a scale a row
-// ([batch, kv_heads, rows], f32).
+// ([batch, kv_heads, rows], f32) and values in fours of rows (see PackedHeads).
 struct KeysValues {
   Tensor keys, values;
   Tensor key_scales, value_scales;
+  int64_t filled = 0;  // > 0: only so many rows hold anything
 };
 
 struct AttentionSpec {
@@ -74,7 +75,8 @@ struct AttentionSpec {
       0;  // of probabilities, where the context drops at all (its own is of hidden states)
   Tensor key_mask;  // kU8 [batch, keys], nonzero where a key may be seen; empty: all
   Tensor bias;  // f32 [heads, queries, keys], or [1 or batch, heads, queries, keys]; empty: none
-  int64_t keys = 0;  // > 0: only the first `keys` rows of k and v are filled (a cache)
+  // Whether many keys and values that no cache holds may be rounded to int8: where weights are.
+  bool rounds = false;
   Tensor* probabilities = nullptr;  // receives [batch, heads, queries, keys] when not null
 };
 // q [batch, queries, heads * dim] -> [batch, queries, heads * dim]. Only keys and values of f32

@@ -25,13 +25,21 @@ Tensor Noise(const Shape& shape, uint64_t seed) {
   return *Tensor::FromFloats(shape, values);
 }
 
-// Value x of token t of a head, as it is kept.
-float At(const Tensor& held, const Tensor& scales, int64_t b, int64_t h, int64_t t, int64_t x) {
-  const int64_t row = (b * held.dim(1) + h) * held.dim(2) + t, at = row * held.dim(3) + x;
-  if (held.dtype() == DType::kF16) return F16ToF32(static_cast<const uint16_t*>(held.data())[at]);
-  if (held.dtype() == DType::kI8)
-    return scales.f32()[row] * static_cast<float>(static_cast<const int8_t*>(held.data())[at]);
-  return held.f32()[at];
+// Value x of token t of a head, as keys or values are kept.
+float At(const Tensor& held, const Tensor& scales, bool values, int64_t b, int64_t h, int64_t t,
+         int64_t x) {
+  const int64_t dim = held.dim(3), row = (b * held.dim(1) + h) * held.dim(2) + t;
+  if (held.dtype() == DType::kF16)
+    return F16ToF32(static_cast<const uint16_t*>(held.data())[row * dim + x]);
+  if (held.dtype() != DType::kI8) return held.f32()[row * dim + x];
+  const int64_t at = values ? (row - t % 4) * dim + x * 4 + t % 4 : row * dim + x;
+  return scales.f32()[row] * static_cast<float>(static_cast<const int8_t*>(held.data())[at]);
+}
+float KeyAt(const KeysValues& held, int64_t b, int64_t h, int64_t t, int64_t x) {
+  return At(held.keys, held.key_scales, false, b, h, t, x);
+}
+float ValueAt(const KeysValues& held, int64_t b, int64_t h, int64_t t, int64_t x) {
+  return At(held.values, held.value_scales, true, b, h, t, x);
 }
 
 class KvCacheOf : public testing::TestWithParam<const char*> {
@@ -72,18 +80,16 @@ TEST_P(KvCacheOf, HoldsWhatWasAppendedWhateverThePiecesAndHoweverItGrew) {
     for (int64_t t = 0; t < kTokens; ++t) {
       for (int64_t c = 0; c < kHeads * kDim; ++c) {
         const int64_t at = (b * kTokens + t) * kHeads * kDim + c, h = c / kDim, x = c % kDim;
-        ASSERT_NEAR(At(held.keys, held.key_scales, b, h, t, x), k.f32()[at], tolerance());
-        ASSERT_NEAR(At(held.values, held.value_scales, b, h, t, x), v.f32()[at], tolerance());
+        ASSERT_NEAR(KeyAt(held, b, h, t, x), k.f32()[at], tolerance());
+        ASSERT_NEAR(ValueAt(held, b, h, t, x), v.f32()[at], tolerance());
       }
     }
   }
   // What is forgotten is written over.
   EXPECT_TRUE(cache.Truncate(10));
   held = cache.Append(ctx, 0, piece(k, 70, 71), piece(v, 70, 71), kHeads);
-  EXPECT_NEAR(At(held.keys, held.key_scales, 1, 2, 10, 4),
-              k.f32()[(kTokens + 70) * kHeads * kDim + 14], tolerance());
-  EXPECT_NEAR(At(held.values, held.value_scales, 1, 2, 9, 4),
-              v.f32()[(kTokens + 9) * kHeads * kDim + 14], tolerance());
+  EXPECT_NEAR(KeyAt(held, 1, 2, 10, 4), k.f32()[(kTokens + 70) * kHeads * kDim + 14], tolerance());
+  EXPECT_NEAR(ValueAt(held, 1, 2, 9, 4), v.f32()[(kTokens + 9) * kHeads * kDim + 14], tolerance());
 }
 
 TEST_P(KvCacheOf, ReorderMovesEveryRowOfEveryTensor) {
@@ -104,16 +110,16 @@ TEST_P(KvCacheOf, ReorderMovesEveryRowOfEveryTensor) {
   for (const auto& [row, was] : std::vector<std::pair<int, int>>{{0, 2}, {1, 2}, {2, 0}, {3, 1}}) {
     for (int i = 0; i < 8; ++i) {
       const int h = i % 4 / 2, t = i / 4, x = i % 2;
-      EXPECT_NEAR(At(held.keys, held.key_scales, row, h, t, x), k.f32()[was * 8 + i], tolerance());
-      EXPECT_NEAR(At(held.values, held.value_scales, row, h, t, x), v.f32()[was * 8 + i],
-                  tolerance());
+      EXPECT_NEAR(KeyAt(held, row, h, t, x), k.f32()[was * 8 + i], tolerance());
+      EXPECT_NEAR(ValueAt(held, row, h, t, x), v.f32()[was * 8 + i], tolerance());
     }
-    EXPECT_NEAR(At(held.keys, held.key_scales, row, 1, 2, 1), more.f32()[row * 4 + 3], tolerance());
+    EXPECT_NEAR(KeyAt(held, row, 1, 2, 1), more.f32()[row * 4 + 3], tolerance());
     if (dtype() == DType::kF32) {
       EXPECT_EQ(kept.keys.f32()[row * 10], cross.f32()[was * 10]);
     } else {
-      EXPECT_NEAR(At(kept.keys, kept.key_scales, row, 0, 4, 1), cross.f32()[was * 10 + 9],
-                  tolerance());
+      EXPECT_EQ(kept.filled, 5);
+      EXPECT_NEAR(KeyAt(kept, row, 0, 4, 1), cross.f32()[was * 10 + 9], tolerance());
+      EXPECT_NEAR(ValueAt(kept, row, 0, 4, 1), cross.f32()[was * 10 + 9], tolerance());
     }
     EXPECT_EQ(cache.State(2, 1).f32()[row * 7], static_cast<float>(was) * 7);
   }
