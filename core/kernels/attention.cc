@@ -119,9 +119,9 @@ namespace {
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// Blocks of queries lie across the lanes: a tile is transposed, [keys or dims, queries], so that
-// the softmax over keys is vertical and keys and values are read where they are, one broadcast an
-// element. A block is kC vectors of queries wide.
+// Blocks of kWidth queries lie across the lanes: a tile is transposed, [keys or dims, queries], so
+// that the softmax over keys is vertical and keys and values are read where they are, one broadcast
+// an element.
 
 HWY_INLINE V Load(const float* p, size_t lanes) {
   const D d;
@@ -192,21 +192,23 @@ HWY_INLINE void Panel(const float* a, int64_t stride_a, const float* b, int64_t 
   tiles.template operator()<1>(rows);
 }
 
+// With blocks for columns.
 template <bool kAdjacentRows>
-HWY_NOINLINE void Multiply(const float* a, int64_t stride_a, const float* b, int64_t ldb, float* c,
-                           int64_t ldc, int64_t rows, int64_t columns, int64_t depth, bool add) {
-  const size_t lanes = hn::Lanes(D());
-  const int64_t n = static_cast<int64_t>(lanes);
+HWY_NOINLINE void Multiply(const float* a, int64_t stride_a, const float* b, float* c, int64_t rows,
+                           int64_t depth, bool add) {
+  Panel<2, kAdjacentRows, false>(a, stride_a, b, kWidth, c, kWidth, rows, depth, add, kLanes);
+}
+
+// Gradients have columns of any number.
+HWY_NOINLINE void MultiplyGradient(const float* a, int64_t stride_a, const float* b, int64_t ldb,
+                                   float* c, int64_t ldc, int64_t rows, int64_t columns,
+                                   int64_t depth) {
   int64_t j = 0;
-  for (; j + 2 * n <= columns; j += 2 * n) {
-    Panel<2, kAdjacentRows, false>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, add, lanes);
-  }
-  for (; j + n <= columns; j += n) {
-    Panel<1, kAdjacentRows, false>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, add, lanes);
-  }
-  if (j < columns) {
-    Panel<1, kAdjacentRows, true>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, add,
-                                  static_cast<size_t>(columns - j));
+  for (; j + kWidth <= columns; j += kWidth)
+    Panel<2, false, false>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, true, kLanes);
+  for (; j < columns; j += kLanes) {
+    Panel<1, false, true>(a, stride_a, b + j, ldb, c + j, ldc, rows, depth, true,
+                          static_cast<size_t>(std::min<int64_t>(kLanes, columns - j)));
   }
 }
 
@@ -221,40 +223,36 @@ struct RoundedHead {
 
 // One block of queries of one head.
 struct Block {
-  int64_t batch, head, first, count;  // queries [first, first + count)
-  int64_t width;                      // lanes: count and padding
+  int64_t batch, head, first, count;  // queries [first, first + count); the other lanes are padding
   int64_t key_begin, key_end;         // the keys that any of the queries sees
-  const RoundedHead* rounded = nullptr;
 };
 
-Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first, int64_t count,
-                int64_t width) {
+Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first, int64_t count) {
   return {batch,
           head,
           first,
           count,
-          width,
           VisibleKeys(a, first).begin / 4 * 4,
           VisibleKeys(a, first + count - 1).end};
 }
 
-// What a block of `width` queries works with.
+// What a block works with.
 struct Tiles {
-  float *q, *out, *s;  // [dim, width], [dim, width], [kKeyBlock, width]
+  float *q, *out, *s;  // [dim, kWidth], [dim, kWidth], [kKeyBlock, kWidth]
   // With a RoundedHead: rounded queries, in place of q, and weights, and what one of each is worth.
   int32_t *rounded, *weights;
-  float* units;  // [dim / kQueryPart, width]
+  float* units;  // [dim / kQueryPart, kWidth]
 
-  static int64_t Floats(int64_t dim, int64_t width) {
-    return (2 * dim + 3 + kKeyBlock + kKeyBlock / 2 + (dim + kQueryPart - 1) / kQueryPart) * width;
+  static int64_t Floats(int64_t dim) {
+    return (2 * dim + 3 + kKeyBlock + kKeyBlock / 2 + (dim + kQueryPart - 1) / kQueryPart) * kWidth;
   }
-  Tiles(float* scratch, int64_t dim, int64_t width)
+  Tiles(float* scratch, int64_t dim)
       : q(scratch),
-        out(q + (dim + 3) * width),
-        s(out + dim * width),
+        out(q + (dim + 3) * kWidth),
+        s(out + dim * kWidth),
         rounded(reinterpret_cast<int32_t*>(q)),
-        weights(reinterpret_cast<int32_t*>(s + kKeyBlock * width)),
-        units(s + kKeyBlock * width + kKeyBlock / 2 * width) {}
+        weights(reinterpret_cast<int32_t*>(s + kKeyBlock * kWidth)),
+        units(s + kKeyBlock * kWidth + kKeyBlock / 2 * kWidth) {}
 };
 
 // to[d, i] = factor * row(first + i)[d]; padding becomes 0.
@@ -264,19 +262,20 @@ void PackTransposed(const HeadsView& view, const Block& block, int64_t dim, floa
   const int64_t fours = block.count / 4 * 4, turned = dim / 4 * 4;
   for (int64_t i = 0; i < fours; i += 4) {
     for (int64_t x = 0; x < turned; x += 4) {
-      Turn4x4(rows + i * view.token_stride + x, view.token_stride, to + x * block.width + i,
-              block.width);
+      Turn4x4(rows + i * view.token_stride + x, view.token_stride, to + x * kWidth + i, kWidth);
     }
   }
-  for (int64_t i = 0; i < block.width; ++i) {
+  HWY_UNROLL(1)
+  for (int64_t i = 0; i < kWidth; ++i) {
     const float* row = i < block.count ? rows + i * view.token_stride : nullptr;
+    HWY_UNROLL(1)
     for (int64_t x = i < fours ? turned : 0; x < dim; ++x)
-      to[x * block.width + i] = row != nullptr ? row[x] : 0.0f;
+      to[x * kWidth + i] = row != nullptr ? row[x] : 0.0f;
   }
   const D d;
   const V f = hn::Set(d, factor);
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t x = 0; x < dim * block.width; x += n)
+  HWY_UNROLL(1)
+  for (int64_t x = 0; x < dim * kWidth; x += kLanes)
     hn::Store(hn::Mul(f, hn::Load(d, to + x)), d, to + x);
 }
 
@@ -286,18 +285,18 @@ void UnpackTransposed(const float* from, const Block& block, int64_t dim, const 
   const int64_t fours = block.count / 4 * 4, turned = dim / 4 * 4;
   for (int64_t i = 0; i < fours; i += 4) {
     for (int64_t x = 0; x < turned; x += 4) {
-      Turn4x4(from + x * block.width + i, block.width, rows + i * view.token_stride + x,
-              view.token_stride);
+      Turn4x4(from + x * kWidth + i, kWidth, rows + i * view.token_stride + x, view.token_stride);
     }
   }
+  HWY_UNROLL(1)
   for (int64_t i = 0; i < block.count; ++i) {
+    HWY_UNROLL(1)
     for (int64_t x = i < fours ? turned : 0; x < dim; ++x)
-      rows[i * view.token_stride + x] = from[x * block.width + i];
+      rows[i * view.token_stride + x] = from[x * kWidth + i];
   }
 }
 
-void CapScores(const AttentionArgs& a, float* scores, int64_t count) {
-  if (a.softcap <= 0) return;
+HWY_NOINLINE void CapScores(const AttentionArgs& a, float* scores, int64_t count) {
   const D d;
   const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
@@ -309,9 +308,8 @@ void CapScores(const AttentionArgs& a, float* scores, int64_t count) {
 void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys,
                const float* q, float* scores) {
   const float* k = RowOf(a.k, block.batch, KvHead(a, block.head), key);
-  Multiply<false>(k, a.k.token_stride, q, block.width, scores, block.width, keys, block.width,
-                  a.dim, false);
-  CapScores(a, scores, keys * block.width);
+  Multiply<false>(k, a.k.token_stride, q, scores, keys, a.dim, false);
+  if (a.softcap > 0) CapScores(a, scores, keys * kWidth);
 }
 
 // The same from rounded queries.
@@ -326,18 +324,18 @@ void RoundedScores(const AttentionArgs& a, const RoundedHead& head, int64_t key,
                      .fours = (std::min(kQueryPart, a.dim - from) + 3) / 4,
                      .weights = false,
                      .row_scales = head.key_scales + key,
-                     .column_scales = t.units + from / kQueryPart * kRoundedWidth,
+                     .column_scales = t.units + from / kQueryPart * kWidth,
                      .c = t.s,
                      .add = from > 0});
   }
-  CapScores(a, t.s, keys * kRoundedWidth);
+  if (a.softcap > 0) CapScores(a, t.s, keys * kWidth);
 }
 
 // Adds the values from `key` on to t.out, weighted by t.s.
 void MixRounded(const AttentionArgs& a, const RoundedHead& head, int64_t key, int64_t keys,
                 const Tiles& t) {
-  HWY_ALIGN float units[kRoundedWidth];
-  std::fill_n(units, kRoundedWidth, RoundWeights(t.s, head.value_scales + key, keys, t.weights));
+  HWY_ALIGN float units[kWidth];
+  std::fill_n(units, kWidth, RoundWeights(t.s, head.value_scales + key, keys, t.weights));
   MultiplyRounded({.a = head.values + (key - head.first) * a.dim,
                    .row = 4,
                    .four = 4 * a.dim,
@@ -354,20 +352,19 @@ void MixRounded(const AttentionArgs& a, const RoundedHead& head, int64_t key, in
 // Adds the bias and sets what may not be seen to -inf.
 void BiasAndMask(const AttentionArgs& a, const Block& block, int64_t key, int64_t keys,
                  float* scores) {
-  const int64_t width = block.width;
   for (int64_t i = 0; a.bias != nullptr && i < block.count; ++i) {
     const float* bias = BiasRow(a, a.bias, block.batch, block.head, block.first + i) + key;
-    for (int64_t j = 0; j < keys; ++j) scores[j * width + i] += bias[j];
+    for (int64_t j = 0; j < keys; ++j) scores[j * kWidth + i] += bias[j];
   }
   for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
-    if (Masked(a, block.batch, key + j)) std::fill_n(scores + j * width, width, -kInfinity);
+    if (Masked(a, block.batch, key + j)) std::fill_n(scores + j * kWidth, kWidth, -kInfinity);
   }
   for (int64_t i = 0; (a.causal || a.window > 0) && i < block.count; ++i) {
     const Range range = VisibleKeys(a, block.first + i);
     const int64_t low = std::clamp<int64_t>(range.begin - key, 0, keys),
                   high = std::clamp<int64_t>(range.end - key, 0, keys);
-    for (int64_t j = 0; j < low; ++j) scores[j * width + i] = -kInfinity;
-    for (int64_t j = high; j < keys; ++j) scores[j * width + i] = -kInfinity;
+    for (int64_t j = 0; j < low; ++j) scores[j * kWidth + i] = -kInfinity;
+    for (int64_t j = high; j < keys; ++j) scores[j * kWidth + i] = -kInfinity;
   }
 }
 
@@ -387,12 +384,12 @@ void DropTile(const AttentionArgs& a, const Block& block, int64_t key, int64_t k
   for (int64_t i = 0; i < block.count; ++i) {
     std::fill_n(row, keys, 1.0f);
     DropRow(a, DropIndex(a, block.batch, block.head, block.first + i) + key, keys, row);
-    for (int64_t j = 0; j < keys; ++j) tile[j * block.width + i] *= row[j];
+    for (int64_t j = 0; j < keys; ++j) tile[j * kWidth + i] *= row[j];
   }
 }
 
 // From raw scores kept in the rows of `probabilities` to exp(score - lse); -inf becomes 0.
-void FinishProbabilities(float* row, int64_t keys, float lse) {
+HWY_NOINLINE void FinishProbabilities(float* row, int64_t keys, float lse) {
   const D d;
   const V shift = hn::Set(d, lse == -kInfinity ? kInfinity : lse);
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
@@ -404,19 +401,20 @@ void FinishProbabilities(float* row, int64_t keys, float lse) {
 
 // The online softmax: with a running maximum m and sum l by query, a block of scores s gives
 //   m' = max(m, max s), p = exp(s - m'), l' = l exp(m - m') + sum p, O' = O exp(m - m') + V^T p.
-template <int kC>
-HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float* scratch) {
+HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block,
+                              const RoundedHead* rounded, float* scratch) {
   const D d;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n;
-  const Tiles t(scratch, a.dim, width);
+  constexpr int kC = 2;
+  constexpr int64_t n = kLanes;
+  const Tiles t(scratch, a.dim);
   float *out = t.out, *s = t.s;
-  if (block.rounded != nullptr) {
+  if (rounded != nullptr) {
     RoundQueries(RowOf(a.q, block.batch, block.head, block.first), a.q.token_stride, block.count,
                  a.dim, a.scale, t.rounded, t.units);
   } else {
     PackTransposed(a.q, block, a.dim, a.scale, t.q);
   }
-  std::fill_n(out, a.dim * width, 0.0f);
+  std::fill_n(out, a.dim * kWidth, 0.0f);
   if (a.probabilities != nullptr) {
     std::fill_n(ScoreRow(a, a.probabilities, block.batch, block.head, block.first),
                 block.count * a.keys, -kInfinity);
@@ -426,20 +424,21 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
   for (int c = 0; c < kC; ++c) max[c] = lowest, sum[c] = zero;
   for (int64_t key = block.key_begin; key < block.key_end; key += kKeyBlock) {
     const int64_t keys = std::min(kKeyBlock, block.key_end - key);
-    if (block.rounded != nullptr) {
-      RoundedScores(a, *block.rounded, key, keys, t);
+    if (rounded != nullptr) {
+      RoundedScores(a, *rounded, key, keys, t);
     } else {
       RawScores(a, block, key, keys, t.q, s);
     }
     BiasAndMask(a, block, key, keys, s);
     for (int64_t i = 0; a.probabilities != nullptr && i < block.count; ++i) {
       float* row = ScoreRow(a, a.probabilities, block.batch, block.head, block.first + i) + key;
-      for (int64_t j = 0; j < keys; ++j) row[j] = s[j * width + i];
+      HWY_UNROLL(1)
+      for (int64_t j = 0; j < keys; ++j) row[j] = s[j * kWidth + i];
     }
     V shift[kC], factor[kC], most[kC];
     for (int c = 0; c < kC; ++c) most[c] = max[c];
     for (int64_t j = 0; j < keys; ++j) {
-      for (int c = 0; c < kC; ++c) most[c] = hn::Max(most[c], hn::Load(d, s + j * width + c * n));
+      for (int c = 0; c < kC; ++c) most[c] = hn::Max(most[c], hn::Load(d, s + j * kWidth + c * n));
     }
     for (int c = 0; c < kC; ++c) {
       const V m = most[c];
@@ -450,23 +449,24 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
     }
     for (int64_t j = 0; j < keys; ++j) {
       for (int c = 0; c < kC; ++c) {
-        const V p = ExpOfNegative(d, hn::Sub(hn::Load(d, s + j * width + c * n), shift[c]));
+        const V p = ExpOfNegative(d, hn::Sub(hn::Load(d, s + j * kWidth + c * n), shift[c]));
         sum[c] = hn::Add(sum[c], p);
-        hn::Store(p, d, s + j * width + c * n);
+        hn::Store(p, d, s + j * kWidth + c * n);
       }
     }
     if (a.dropout > 0) DropTile(a, block, key, keys, s);
+    HWY_UNROLL(1)
     for (int64_t x = 0; key > block.key_begin && x < a.dim; ++x) {
       for (int c = 0; c < kC; ++c) {
-        float* p = out + x * width + c * n;
+        float* p = out + x * kWidth + c * n;
         hn::Store(hn::Mul(hn::Load(d, p), factor[c]), d, p);
       }
     }
-    if (block.rounded != nullptr) {
-      MixRounded(a, *block.rounded, key, keys, t);
+    if (rounded != nullptr) {
+      MixRounded(a, *rounded, key, keys, t);
     } else {
       const float* v = RowOf(a.v, block.batch, KvHead(a, block.head), key);
-      Multiply<true>(v, a.v.token_stride, s, width, out, width, a.dim, width, keys, true);
+      Multiply<true>(v, a.v.token_stride, s, out, a.dim, keys, true);
     }
   }
   HWY_ALIGN float maxima[kC * hn::MaxLanes(D())];
@@ -474,8 +474,9 @@ HWY_NOINLINE void AttendBlock(const AttentionArgs& a, const Block& block, float*
   for (int c = 0; c < kC; ++c) {
     hn::Store(max[c], d, maxima + c * n), hn::Store(sum[c], d, sums + c * n);
     const V inverse = hn::IfThenElseZero(hn::Ne(sum[c], zero), hn::Div(hn::Set(d, 1.0f), sum[c]));
+    HWY_UNROLL(1)
     for (int64_t x = 0; x < a.dim; ++x) {
-      float* p = out + x * width + c * n;
+      float* p = out + x * kWidth + c * n;
       hn::Store(hn::Mul(hn::Load(d, p), inverse), d, p);
     }
   }
@@ -606,13 +607,8 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   for (int64_t key = range.begin / 4 * 4; key < range.end; key += kKeyBlock) {
     const int64_t keys = std::min(kKeyBlock, range.end - key);
     KeyDots(a, batch, kv, key, keys, q, s);
+    if (a.softcap > 0) CapScores(a, s, keys);
     for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
-    if (a.softcap > 0) {
-      const V cap = hn::Set(d, a.softcap), inverse = hn::Set(d, 1.0f / a.softcap);
-      for (int64_t j = 0; j < keys; j += n)
-        hn::Store(hn::Mul(cap, Tanh(d, hn::Mul(hn::Load(d, s + j), inverse))), d, s + j);
-      for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
-    }
     if (a.bias != nullptr) AddScaled(BiasRow(a, a.bias, batch, head, i) + key, 1.0f, s, keys);
     for (int64_t j = 0; a.key_mask != nullptr && j < keys; ++j) {
       if (Masked(a, batch, key + j)) s[j] = -kInfinity;
@@ -646,18 +642,13 @@ HWY_INLINE bool FewQueries(int64_t queries) {
   return 2 * queries <= static_cast<int64_t>(hn::Lanes(D()));
 }
 
-// Queries [first, first + count) of one head, at most two vectors of them.
+// Queries [first, first + count) of one head, at most kWidth of them.
 void AttendQueries(const AttentionArgs& a, int64_t batch, int64_t head, int64_t first,
-                   int64_t count, float* scratch, const RoundedHead* rounded = nullptr) {
-  const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+                   int64_t count, const RoundedHead* rounded, float* scratch) {
   if (scratch == nullptr || FewQueries(count)) {
     for (int64_t i = first; i < first + count; ++i) AttendOne(a, batch, head, i);
-  } else if (count <= n && rounded == nullptr) {
-    AttendBlock<1>(a, MakeBlock(a, batch, head, first, count, n), scratch);
   } else {
-    Block block = MakeBlock(a, batch, head, first, count, 2 * n);
-    block.rounded = rounded;
-    AttendBlock<2>(a, block, scratch);
+    AttendBlock(a, MakeBlock(a, batch, head, first, count), rounded, scratch);
   }
 }
 
@@ -666,8 +657,8 @@ void AttendQueries(const AttentionArgs& a, int64_t batch, int64_t head, int64_t 
 constexpr int64_t kPartQueries = 64;
 
 // Keys of f16, and values, in `to` [2, keys, dim]: those that queries [first, first + count) see.
-void UnpackHead(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t first, int64_t count,
-                float* to) {
+HWY_NOINLINE void UnpackHead(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t first,
+                             int64_t count, float* to) {
   const int64_t end = VisibleKeys(a, first + count - 1).end;
   for (const PackedHeads* packed : {&a.packed_k, &a.packed_v}) {
     for (int64_t j = VisibleKeys(a, first).begin; j < end; ++j)
@@ -699,10 +690,8 @@ void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
   const int64_t parts = (args.queries + kPartQueries - 1) / kPartQueries;
   ParallelFor(pool, args.batch * args.kv_heads * parts, 1,
               [=](int64_t begin, int64_t end) HWY_ATTR {
-                const int64_t width = 2 * static_cast<int64_t>(hn::Lanes(D())),
-                              group = a->heads / a->kv_heads;
-                const int64_t tiles = Tiles::Floats(a->dim, width);
-                const Scratch scratch(tiles + 2 * (a->keys + 3) * a->dim + width);
+                const int64_t group = a->heads / a->kv_heads, tiles = Tiles::Floats(a->dim);
+                const Scratch scratch(tiles + 2 * (a->keys + 3) * a->dim + kWidth);
                 for (int64_t t = begin; t < end; ++t) {
                   const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
                                 batch = t / parts / a->kv_heads,
@@ -721,9 +710,9 @@ void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
                     }
                   }
                   for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-                    for (int64_t i = first; i < first + count; i += width) {
-                      AttendQueries(plain, batch, head, i, std::min(width, first + count - i),
-                                    scratch.data(), rounded.keys != nullptr ? &rounded : nullptr);
+                    for (int64_t i = first; i < first + count; i += kWidth) {
+                      AttendQueries(plain, batch, head, i, std::min(kWidth, first + count - i),
+                                    rounded.keys != nullptr ? &rounded : nullptr, scratch.data());
                     }
                   }
                 }
@@ -744,14 +733,13 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
     return;
   }
   if (args.packed_k.data != nullptr) return AttendPacked(args, pool);
-  const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n;
-  const int64_t blocks = (args.queries + width - 1) / width;
+  const int64_t blocks = (args.queries + kWidth - 1) / kWidth;
   ParallelFor(pool, args.batch * args.heads * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
-    const Scratch scratch(Tiles::Floats(a->dim, width));
+    const Scratch scratch(Tiles::Floats(a->dim));
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = t / blocks, first = t % blocks * width;
-      AttendQueries(*a, row / a->heads, row % a->heads, first, std::min(width, a->queries - first),
-                    scratch.data());
+      const int64_t row = t / blocks, first = t % blocks * kWidth;
+      AttendQueries(*a, row / a->heads, row % a->heads, first, std::min(kWidth, a->queries - first),
+                    nullptr, scratch.data());
     }
   });
 }
@@ -761,15 +749,10 @@ void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DTy
   for (int64_t r = 0; r < count; ++r, from += stride) {
     if (dtype == DType::kF16) {
       PackF16(from, dim, static_cast<uint16_t*>(to) + r * dim);
-      continue;
-    }
-    int8_t* row = static_cast<int8_t*>(to) + r * dim;
-    float inverse;
-    scales[r] = RowScale(from, dim, &inverse);
-    if (inverse == 0) {
-      std::fill_n(row, dim, int8_t{0});
     } else {
-      RoundAll(from, dim, inverse, row);
+      float inverse;
+      scales[r] = RowScale(from, dim, &inverse);
+      RoundBytes(from, dim, inverse, static_cast<int8_t*>(to) + r * dim);
     }
   }
 }
@@ -783,11 +766,7 @@ void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, 
     int8_t* row = to + r / 4 * 4 * dim + r % 4;
     for (int64_t x = 0; x < dim; x += kQueryPart) {
       const int64_t width = std::min(kQueryPart, dim - x);
-      if (inverse == 0) {
-        std::fill_n(part, width, int8_t{0});
-      } else {
-        RoundAll(from + x, width, inverse, part);
-      }
+      RoundBytes(from + x, width, inverse, part);
       for (int64_t i = 0; i < width; ++i) row[(x + i) * 4] = part[i];
     }
   }
@@ -797,23 +776,24 @@ void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, 
 // dropout multiplied P by; then
 //   dV += (M P)^T dO, dbias += dS, dQ += scale dS' K, dK += scale dS'^T Q, dS' = dS (1 - (S /
 //   cap)^2).
-template <int kC>
 void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* scratch) {
   const AttentionArgs& a = g.forward;
   const D d;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), width = kC * n, kv = KvHead(a, block.head);
-  float* q = scratch;                     // [dim, width]
-  float* d_out = q + a.dim * width;       // [dim, width]
-  float* dq = d_out + a.dim * width;      // [dim, width]
-  float* s = dq + a.dim * width;          // [kKeyBlock, width]: scores, then probabilities
-  float* ds = s + kKeyBlock * width;      // [kKeyBlock, width]: dP, then dS
-  float* slope = ds + kKeyBlock * width;  // [kKeyBlock, width]: the softcap's derivative
+  constexpr int kC = 2;
+  constexpr int64_t n = kLanes;
+  const int64_t kv = KvHead(a, block.head);
+  float* q = scratch;                      // [dim, kWidth]
+  float* d_out = q + a.dim * kWidth;       // [dim, kWidth]
+  float* dq = d_out + a.dim * kWidth;      // [dim, kWidth]
+  float* s = dq + a.dim * kWidth;          // [kKeyBlock, kWidth]: scores, then probabilities
+  float* ds = s + kKeyBlock * kWidth;      // [kKeyBlock, kWidth]: dP, then dS
+  float* slope = ds + kKeyBlock * kWidth;  // [kKeyBlock, kWidth]: the softcap's derivative
   PackTransposed(a.q, block, a.dim, a.scale, q);
   PackTransposed(g.d_out, block, a.dim, 1.0f, d_out);
-  std::fill_n(dq, a.dim * width, 0.0f);
+  std::fill_n(dq, a.dim * kWidth, 0.0f);
   HWY_ALIGN float lses[kC * hn::MaxLanes(D())];
   HWY_ALIGN float dots[kC * hn::MaxLanes(D())];
-  for (int64_t i = 0; i < width; ++i)
+  for (int64_t i = 0; i < kWidth; ++i)
     lses[i] = kInfinity, dots[i] = 0;  // padding and blind queries: P = 0
   for (int64_t i = 0; i < block.count; ++i) {
     const float lse = a.lse[(block.batch * a.heads + block.head) * a.queries + block.first + i];
@@ -823,7 +803,7 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
   }
   const V one = hn::Set(d, 1.0f), scale = hn::Set(d, a.scale);
   for (int64_t key = block.key_begin; key < block.key_end; key += kKeyBlock) {
-    const int64_t keys = std::min(kKeyBlock, block.key_end - key), tile = keys * width;
+    const int64_t keys = std::min(kKeyBlock, block.key_end - key), tile = keys * kWidth;
     RawScores(a, block, key, keys, q, s);
     if (a.softcap > 0) {
       const V inverse = hn::Set(d, 1.0f / a.softcap);
@@ -835,11 +815,11 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
     BiasAndMask(a, block, key, keys, s);
     const float* k = RowOf(a.k, block.batch, kv, key);
     const float* v = RowOf(a.v, block.batch, kv, key);
-    Multiply<false>(v, a.v.token_stride, d_out, width, ds, width, keys, width, a.dim, false);
+    Multiply<false>(v, a.v.token_stride, d_out, ds, keys, a.dim, false);
     if (a.dropout > 0) DropTile(a, block, key, keys, ds);
     for (int64_t j = 0; j < keys; ++j) {
       for (int c = 0; c < kC; ++c) {
-        const int64_t x = j * width + c * n;
+        const int64_t x = j * kWidth + c * n;
         const V p = ExpOfNegative(d, hn::Sub(hn::Load(d, s + x), hn::Load(d, lses + c * n)));
         hn::Store(p, d, s + x);
         hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds + x), hn::Load(d, dots + c * n))), d, ds + x);
@@ -848,23 +828,23 @@ void BackwardBlock(const AttentionBackwardArgs& g, const Block& block, float* sc
     if (a.dropout > 0) DropTile(a, block, key, keys, s);
     for (int64_t i = 0; g.d_bias != nullptr && i < block.count; ++i) {
       float* to = BiasRow(a, g.d_bias, block.batch, block.head, block.first + i) + key;
-      for (int64_t j = 0; j < keys; ++j) to[j] += ds[j * width + i];
+      for (int64_t j = 0; j < keys; ++j) to[j] += ds[j * kWidth + i];
     }
     for (int64_t x = 0; x < tile; x += n) {
       const V factor = a.softcap > 0 ? hn::Mul(scale, hn::Load(d, slope + x)) : scale;
       hn::Store(hn::Mul(hn::Load(d, ds + x), factor), d, ds + x);
     }
-    Multiply<false>(s, width, RowOf(g.d_out, block.batch, block.head, block.first),
-                    g.d_out.token_stride, RowOf(g.dv, block.batch, kv, key), g.dv.token_stride,
-                    keys, a.dim, block.count, true);
-    Multiply<false>(ds, width, RowOf(a.q, block.batch, block.head, block.first), a.q.token_stride,
-                    RowOf(g.dk, block.batch, kv, key), g.dk.token_stride, keys, a.dim, block.count,
-                    true);
-    Multiply<true>(k, a.k.token_stride, ds, width, dq, width, a.dim, width, keys, true);
+    MultiplyGradient(s, kWidth, RowOf(g.d_out, block.batch, block.head, block.first),
+                     g.d_out.token_stride, RowOf(g.dv, block.batch, kv, key), g.dv.token_stride,
+                     keys, a.dim, block.count);
+    MultiplyGradient(ds, kWidth, RowOf(a.q, block.batch, block.head, block.first), a.q.token_stride,
+                     RowOf(g.dk, block.batch, kv, key), g.dk.token_stride, keys, a.dim,
+                     block.count);
+    Multiply<true>(k, a.k.token_stride, ds, dq, a.dim, keys, true);
   }
   for (int64_t i = 0; i < block.count; ++i) {
     float* to = RowOf(g.dq, block.batch, block.head, block.first + i);
-    for (int64_t x = 0; x < a.dim; ++x) to[x] += dq[x * width + i];
+    for (int64_t x = 0; x < a.dim; ++x) to[x] += dq[x * kWidth + i];
   }
 }
 
@@ -904,17 +884,14 @@ void BackwardOne(const AttentionBackwardArgs& g, int64_t batch, int64_t head, in
 // order.
 void BackwardHead(const AttentionBackwardArgs& g, int64_t batch, int64_t kv, float* scratch) {
   const AttentionArgs& a = g.forward;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(D())), width = 2 * n,
-                group = a.heads / a.kv_heads;
+  const int64_t group = a.heads / a.kv_heads;
   for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-    for (int64_t first = 0; first < a.queries; first += width) {
-      const int64_t count = std::min(width, a.queries - first);
+    for (int64_t first = 0; first < a.queries; first += kWidth) {
+      const int64_t count = std::min(kWidth, a.queries - first);
       if (scratch == nullptr || FewQueries(count)) {
         for (int64_t i = first; i < first + count; ++i) BackwardOne(g, batch, head, i);
-      } else if (count <= n) {
-        BackwardBlock<1>(g, MakeBlock(a, batch, head, first, count, n), scratch);
       } else {
-        BackwardBlock<2>(g, MakeBlock(a, batch, head, first, count, width), scratch);
+        BackwardBlock(g, MakeBlock(a, batch, head, first, count), scratch);
       }
     }
   }
@@ -924,7 +901,7 @@ void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
   const AttentionArgs& a = args.forward;
   if (a.batch <= 0 || a.heads <= 0 || a.kv_heads <= 0 || a.queries <= 0) return;
   const AttentionBackwardArgs* g = &args;
-  const int64_t floats = (3 * a.dim + 3 * kKeyBlock) * 2 * static_cast<int64_t>(hn::Lanes(D()));
+  const int64_t floats = (3 * a.dim + 3 * kKeyBlock) * kWidth;
   // A bias that the batch shares makes it go in order.
   const bool shared = args.d_bias != nullptr && a.bias_batch_stride == 0;
   const int64_t serial = shared ? a.batch : 1, parallel = a.batch / serial;

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include "core/kernels/attention.h"
 #include "core/kernels/constant.h"
@@ -42,7 +43,7 @@ HWY_INLINE VF WidenF16(const uint16_t* p) {
       df, hn::And(hn::ShiftLeft<13>(wide), hn::Set(di, static_cast<int32_t>(0x8FFFE000u))));
 }
 
-void PackF16(const float* from, int64_t dim, uint16_t* to) {
+HWY_NOINLINE void PackF16(const float* from, int64_t dim, uint16_t* to) {
   const DF df;
   const hn::Rebind<hwy::float16_t, DF> dh;
   const VF most = hn::Set(df, kF16Most);
@@ -120,7 +121,7 @@ HWY_NOINLINE void MixF16(const float* p, const uint16_t* rows, int64_t count, in
   }
 }
 
-void UnpackF16(const uint16_t* from, int64_t dim, float* to) {
+HWY_NOINLINE void UnpackF16(const uint16_t* from, int64_t dim, float* to) {
   const DF df;
   const VF up = hn::Set(df, 0x1p112f);
   int64_t i = 0;
@@ -135,17 +136,10 @@ void UnpackF16(const uint16_t* from, int64_t dim, float* to) {
 
 constexpr int kWeightBits = 14;
 
-// Rounds x to whole numbers of at most `most`; returns what one is worth, NaN if x is not finite.
-template <class T>
-float RoundTo(float most, const float* x, int64_t count, T* q) {
-  float inverse;
-  const float scale = RowScale(x, count, &inverse) * (127.0f / most);
-  if (inverse == 0) {
-    std::fill_n(q, count, T{0});
-  } else {
-    RoundAll(x, count, inverse * (most / 127.0f), q);
-  }
-  return scale;
+// Rounds x to q, or to zeros where `inverse` is 0: see RowScale.
+HWY_NOINLINE void RoundBytes(const float* x, int64_t count, float inverse, int8_t* q) {
+  if (inverse == 0) return std::fill_n(q, count, int8_t{0}), void();
+  RoundAll(x, count, inverse, q);
 }
 
 #if SOTTO_Q8_WIDE
@@ -156,8 +150,15 @@ struct RoundedQuery {
   HWY_ALIGN int16_t values[kQueryPart + kQueryStep];
 
   float Round(const float* q, int64_t count) {
-    std::fill_n(values + count, kQueryStep, int16_t{0});
-    return RoundTo(127, q, count, values);
+    float inverse;
+    const float scale = RowScale(q, count, &inverse);
+    if (inverse == 0) {
+      std::fill_n(values, count + kQueryStep, int16_t{0});
+    } else {
+      std::fill_n(values + count, kQueryStep, int16_t{0});
+      RoundAll(q, count, inverse, values);
+    }
+    return scale;
   }
   // The products with `row` from i on are plus - minus.
   template <bool kPairs>
@@ -182,7 +183,9 @@ struct RoundedQuery {
     const DU8 du;
     HWY_ALIGN int8_t values[kQueryPart + kQueryStep];
     std::fill_n(values + count, kQueryStep, int8_t{0});
-    const float scale = RoundTo(127, q, count, values);
+    float inverse;
+    const float scale = RowScale(q, count, &inverse);
+    RoundBytes(q, count, inverse, values);
     for (int64_t i = 0; i < count; i += kQueryStep) {
       const auto v = hn::Load(d, values + i);
       hn::Store(hn::BitCast(du, hn::Max(v, hn::Zero(d))), du, positive + i);
@@ -252,6 +255,7 @@ HWY_NOINLINE void DotRows(const RoundedQuery& q, const int8_t* row, int64_t dim,
   }
   for (; j < count; ++j, row += dim) {
     VI32 p = hn::Zero(di), m = p;
+    HWY_UNROLL(1)
     for (int64_t i = 0; i < width; i += kQueryStep) q.AddProducts<kPairs>(i, row, p, m);
     const float dot = unit * scales[j] * static_cast<float>(hn::ReduceSum(di, hn::Sub(p, m)));
     dots[j] = add ? dots[j] + dot : dot;
@@ -271,34 +275,37 @@ void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t cou
   }
 }
 
-// The weights of up to kMostWeights rows, and of some beyond, which are 0.
+// The weights of up to kMostWeights rows; of those that are missing, 0.
 struct RoundedWeights {
 #if SOTTO_Q8_WIDE
-  HWY_ALIGN int16_t values[kMostWeights + 4];
+  HWY_ALIGN int16_t values[kMostWeights];
 #else
-  HWY_ALIGN uint8_t high[kMostWeights + 2 * hn::MaxLanes(DF())];
-  HWY_ALIGN uint8_t low[kMostWeights + 2 * hn::MaxLanes(DF())];
+  HWY_ALIGN uint8_t high[kMostWeights];
+  HWY_ALIGN uint8_t low[kMostWeights];
 #endif
 
+  // Returns what one is worth.
   float Round(const float* weights, int64_t count) {
     constexpr float kMost = (1 << kWeightBits) - 1;
 #if SOTTO_Q8_WIDE
-    std::fill_n(values + count, 4, int16_t{0});
-    return RoundTo(kMost, weights, count, values);
+    auto& rounded = values;
 #else
+    HWY_ALIGN int16_t rounded[kMostWeights];
+#endif
+    float inverse;
+    const float unit = RowScale(weights, count, &inverse) * (127 / kMost);
+    std::fill(rounded + (inverse == 0 ? 0 : count), std::end(rounded), int16_t{0});
+    if (inverse != 0) RoundAll(weights, count, inverse * (kMost / 127), rounded);
+#if !SOTTO_Q8_WIDE
     const DI16 d16;
     const hn::Rebind<uint8_t, DI16> d8;
-    constexpr int64_t kStep = 2 * kLanes;
-    HWY_ALIGN int16_t values[kMostWeights + kStep];
-    std::fill_n(values + count, kStep, int16_t{0});
-    const float unit = RoundTo(kMost, weights, count, values);
-    for (int64_t j = 0; j < count + 3; j += kStep) {
-      const auto w = hn::Load(d16, values + j);
+    for (int64_t j = 0; j < count; j += 2 * kLanes) {
+      const auto w = hn::Load(d16, rounded + j);
       hn::Store(hn::DemoteTo(d8, hn::ShiftRight<kWeightBits / 2>(w)), d8, high + j);
       hn::Store(hn::DemoteTo(d8, hn::And(w, hn::Set(d16, kConstant<int16_t{127}>))), d8, low + j);
     }
-    return unit;
 #endif
+    return unit;
   }
 };
 

@@ -23,10 +23,10 @@ namespace sotto {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kRoundedWidth = 2 * kLanes;
+constexpr int64_t kWidth = 2 * kLanes;  // of a tile
 
 // The lanes that hold `depth` values of each query.
-HWY_INLINE int64_t RoundedLanes(int64_t depth) { return (depth + 3) / 4 * 2 * kRoundedWidth; }
+HWY_INLINE int64_t RoundedLanes(int64_t depth) { return (depth + 3) / 4 * 2 * kWidth; }
 
 struct RoundedProduct {
   const Activation8* a;  // row r's four at depth 4k begin at a + r * row + k * four
@@ -58,7 +58,7 @@ HWY_NOINLINE void RoundedTile(const RoundedProduct& p, int64_t r) {
     std::memcpy(&lane, from, 4);
     return hn::Set(di, lane);
   };
-  for (int64_t k = p.fours; k > 0; --k, a += four, b += 2 * kRoundedWidth) {
+  for (int64_t k = p.fours; k > 0; --k, a += four, b += 2 * kWidth) {
     const VI32 b00 = hn::LoadU(di, b), b01 = hn::LoadU(di, b + kLanes);
     const VI32 b10 = hn::LoadU(di, b + 2 * kLanes), b11 = hn::LoadU(di, b + 3 * kLanes);
     HWY_UNROLL(kR)
@@ -91,7 +91,7 @@ HWY_NOINLINE void RoundedTile(const RoundedProduct& p, int64_t r) {
       sum = p.weights ? hn::Add(hn::ShiftLeft<kWeightBits / 2>(sum), second[i][j])
                       : hn::Sub(sum, second[i][j]);
 #endif
-      float* to = p.c + (r + i) * kRoundedWidth + j * kLanes;
+      float* to = p.c + (r + i) * kWidth + j * kLanes;
       const VF unit = hn::Mul(scale, hn::LoadU(df, p.column_scales + j * kLanes));
       VF y = hn::Mul(hn::ConvertTo(df, sum), unit);
       if (p.add) y = hn::Add(y, hn::LoadU(df, to));
@@ -116,8 +116,8 @@ void RoundQueries(const float* q, int64_t stride, int64_t count, int64_t dim, fl
   const DI32 di;
   const int64_t lanes = RoundedLanes(dim);
   std::memset(to, 0, static_cast<size_t>(lanes) * sizeof(int32_t));
-  for (int64_t from = 0; from < dim; from += kQueryPart, scales += kRoundedWidth) {
-    std::fill_n(scales, kRoundedWidth, 0.0f);
+  for (int64_t from = 0; from < dim; from += kQueryPart, scales += kWidth) {
+    std::fill_n(scales, kWidth, 0.0f);
     const int64_t part = std::min(kQueryPart, dim - from);
     auto* fours = reinterpret_cast<Activation8*>(to + RoundedLanes(from));
     for (int64_t i = 0; i < count; ++i) {
@@ -125,10 +125,10 @@ void RoundQueries(const float* q, int64_t stride, int64_t count, int64_t dim, fl
       float inverse;
       scales[i] = factor * RowScale(x, part, &inverse);
       if (inverse != 0)
-        RoundAll(x, part, inverse, fours + i * 4, 2 * kRoundedWidth * 4 / sizeof(Activation8));
+        RoundAll(x, part, inverse, fours + i * 4, 2 * kWidth * 4 / sizeof(Activation8));
     }
   }
-  for (int32_t* lane = to; lane < to + lanes; lane += 2 * kRoundedWidth) {
+  for (int32_t* lane = to; lane < to + lanes; lane += 2 * kWidth) {
 #if SOTTO_Q8_WIDE
     VI32 first0, first1, second0, second1;
     hn::LoadInterleaved2(di, lane, first0, second0);
@@ -137,10 +137,10 @@ void RoundQueries(const float* q, int64_t stride, int64_t count, int64_t dim, fl
     hn::StoreU(second0, di, lane + 2 * kLanes), hn::StoreU(second1, di, lane + 3 * kLanes);
 #else
     const DI8 d8;
-    for (int64_t i = 0; i < kRoundedWidth; i += kLanes) {
+    for (int64_t i = 0; i < kWidth; i += kLanes) {
       const auto v = hn::BitCast(d8, hn::LoadU(di, lane + i));
       hn::StoreU(hn::BitCast(di, hn::Max(v, hn::Zero(d8))), di, lane + i);
-      hn::StoreU(hn::BitCast(di, hn::Max(hn::Neg(v), hn::Zero(d8))), di, lane + kRoundedWidth + i);
+      hn::StoreU(hn::BitCast(di, hn::Max(hn::Neg(v), hn::Zero(d8))), di, lane + kWidth + i);
     }
 #endif
   }
@@ -155,16 +155,16 @@ float RoundWeights(const float* p, const float* scales, int64_t keys, int32_t* t
   float inverse;
   const float unit = RowScale(scales, keys, &inverse) * (127.0f / kMost);
   inverse *= kMost / 127.0f;
-  for (int64_t j = 0; j < keys; j += 4, to += 2 * kRoundedWidth) {
-    for (int64_t x = 0; x < kRoundedWidth; x += kLanes) {
+  for (int64_t j = 0; j < keys; j += 4, to += 2 * kWidth) {
+    for (int64_t x = 0; x < kWidth; x += kLanes) {
       const auto weight = [=](int64_t key) HWY_ATTR {
-        return key < keys ? Rounded(p + key * kRoundedWidth + x, hn::Set(df, scales[key] * inverse))
+        return key < keys ? Rounded(p + key * kWidth + x, hn::Set(df, scales[key] * inverse))
                           : hn::Zero(di);
       };
       const VI32 v0 = weight(j), v1 = weight(j + 1), v2 = weight(j + 2), v3 = weight(j + 3);
 #if SOTTO_Q8_WIDE
       hn::StoreU(hn::Or(v0, hn::ShiftLeft<16>(v1)), di, to + x);
-      hn::StoreU(hn::Or(v2, hn::ShiftLeft<16>(v3)), di, to + kRoundedWidth + x);
+      hn::StoreU(hn::Or(v2, hn::ShiftLeft<16>(v3)), di, to + kWidth + x);
 #else
       const VI32 even = hn::Or(v0, hn::ShiftLeft<16>(v2)), odd = hn::Or(v1, hn::ShiftLeft<16>(v3));
       const VI32 low = hn::Set(di, kConstant<int32_t{0x007F007F}>);
@@ -173,7 +173,7 @@ float RoundWeights(const float* p, const float* scales, int64_t keys, int32_t* t
       };
       constexpr int kHalf = kWeightBits / 2;
       hn::StoreU(join(hn::ShiftRight<kHalf>(even), hn::ShiftRight<kHalf>(odd)), di, to + x);
-      hn::StoreU(join(even, odd), di, to + kRoundedWidth + x);
+      hn::StoreU(join(even, odd), di, to + kWidth + x);
 #endif
     }
   }
