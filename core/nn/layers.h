@@ -73,8 +73,7 @@ struct GatedFeedForward {
 Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
 
 // Attention of one layer from projected q, k, v: appends to the cache when there is one, and shows
-// the probabilities to the probe. Sets the spec's key range; the caller sets heads, scale and
-// masks.
+// the probabilities to the probe. The caller sets heads, scale and masks.
 Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, AttentionSpec spec,
               KvCache* cache, int layer);
 
