@@ -221,7 +221,8 @@ struct RoundedHead {
   const float *key_scales, *value_scales;  // from key 0 on
 };
 
-// One block of queries of one head.
+// A block of queries of one head. Its keys begin with a multiple of 4, for values of int8 lie in
+// fours.
 struct Block {
   int64_t batch, head, first, count;  // queries [first, first + count); the other lanes are padding
   int64_t key_begin, key_end;         // the keys that any of the queries sees
@@ -656,33 +657,35 @@ void AttendQueries(const AttentionArgs& a, int64_t batch, int64_t head, int64_t 
 // queries of all heads that read it.
 constexpr int64_t kPartQueries = 64;
 
-// Keys of f16, and values, in `to` [2, keys, dim]: those that queries [first, first + count) see.
-HWY_NOINLINE void UnpackHead(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t first,
-                             int64_t count, float* to) {
-  const int64_t end = VisibleKeys(a, first + count - 1).end;
+// What the preparation takes, in floats.
+int64_t PreparedFloats(const AttentionArgs& a) {
+  if (a.packed_k.dtype == DType::kF16) return 2 * a.keys * a.dim;
+  return SOTTO_Q8_WIDE ? (a.keys + 3) * a.dim + kWidth : 0;
+}
+
+// Keys of f16, and values, in `to` [2, keys, dim]: those that `block` sees.
+HWY_NOINLINE void UnpackHead(const AttentionArgs& a, const Block& block, int64_t kv, float* to) {
   for (const PackedHeads* packed : {&a.packed_k, &a.packed_v}) {
-    for (int64_t j = VisibleKeys(a, first).begin; j < end; ++j)
-      UnpackF16(PackedRow<uint16_t>(*packed, a, batch, kv, j), a.dim, to + j * a.dim);
+    for (int64_t j = block.key_begin; j < block.key_end; ++j)
+      UnpackF16(PackedRow<uint16_t>(*packed, a, block.batch, kv, j), a.dim, to + j * a.dim);
     to += a.keys * a.dim;
   }
 }
 
-// The same of int8: as they are, or where products want them wider in `to` [2, keys + 3, dim].
-RoundedHead RoundHead(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t first,
-                      int64_t count, float* to) {
+// The same of int8: as they are, or where products want them wider in `to`, one behind the other.
+RoundedHead RoundHead(const AttentionArgs& a, const Block& block, int64_t kv, float* to) {
 #if SOTTO_Q8_WIDE
-  const int64_t begin = VisibleKeys(a, first).begin / 4 * 4,
-                fours = (VisibleKeys(a, first + count - 1).end - begin + 3) / 4;
-  auto *keys = reinterpret_cast<int16_t*>(to), *values = keys + 2 * (a.keys + 3) * a.dim;
-  Widen(PackedRow<int8_t>(a.packed_k, a, batch, kv, begin), fours * 4 * a.dim, keys);
-  Widen(PackedRow<int8_t>(a.packed_v, a, batch, kv, begin), fours * 4 * a.dim, values);
+  const int64_t begin = block.key_begin, count = (block.key_end - begin + 3) / 4 * 4 * a.dim;
+  auto *keys = reinterpret_cast<int16_t*>(to), *values = keys + count;
+  Widen(PackedRow<int8_t>(a.packed_k, a, block.batch, kv, begin), count, keys);
+  Widen(PackedRow<int8_t>(a.packed_v, a, block.batch, kv, begin), count, values);
 #else
   const int64_t begin = 0;
-  const auto *keys = PackedRow<int8_t>(a.packed_k, a, batch, kv, begin),
-             *values = PackedRow<int8_t>(a.packed_v, a, batch, kv, begin);
+  const auto *keys = PackedRow<int8_t>(a.packed_k, a, block.batch, kv, begin),
+             *values = PackedRow<int8_t>(a.packed_v, a, block.batch, kv, begin);
 #endif
-  return {begin, keys, values, PackedScale(a.packed_k, a, batch, kv, 0),
-          PackedScale(a.packed_v, a, batch, kv, 0)};
+  return {begin, keys, values, PackedScale(a.packed_k, a, block.batch, kv, 0),
+          PackedScale(a.packed_v, a, block.batch, kv, 0)};
 }
 
 void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
@@ -691,19 +694,20 @@ void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
   ParallelFor(pool, args.batch * args.kv_heads * parts, 1,
               [=](int64_t begin, int64_t end) HWY_ATTR {
                 const int64_t group = a->heads / a->kv_heads, tiles = Tiles::Floats(a->dim);
-                const Scratch scratch(tiles + 2 * (a->keys + 3) * a->dim + kWidth);
+                const Scratch scratch(tiles + PreparedFloats(*a));
                 for (int64_t t = begin; t < end; ++t) {
                   const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
                                 batch = t / parts / a->kv_heads,
                                 count = std::min(kPartQueries, a->queries - first);
+                  const Block part = MakeBlock(*a, batch, kv * group, first, count);
                   AttentionArgs plain = *a;
                   RoundedHead rounded{};
                   if (float* rows = scratch.data()) {
                     rows += tiles;
                     if (a->packed_k.dtype == DType::kI8) {
-                      rounded = RoundHead(*a, batch, kv, first, count, rows);
+                      rounded = RoundHead(*a, part, kv, rows);
                     } else {
-                      UnpackHead(*a, batch, kv, first, count, rows);
+                      UnpackHead(*a, part, kv, rows);
                       plain.k = {rows, 0, a->dim, 0};
                       plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
                       plain.packed_k = plain.packed_v = {};
