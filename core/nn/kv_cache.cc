@@ -54,7 +54,7 @@ void Write(Context& ctx, const Tensor& x, int64_t at, bool values, Tensor& to, T
   };
   // A thread for so many values at least.
   constexpr int64_t kGrain = 16384;
-  ParallelFor(ctx.pool(), to.dim(0) * heads, kGrain / (fresh * dim) + 1, write);
+  ParallelFor(ctx.pool(), to.dim(0) * heads, kGrain / std::max<int64_t>(fresh * dim, 1) + 1, write);
 }
 
 // The first `filled` rows of every head of `from` [batch, heads, rows, ...], to the same heads of
@@ -72,11 +72,21 @@ void CopyRows(const Tensor& from, int64_t b_from, Tensor& to, int64_t b_to, int6
   }
 }
 
+// Whether these are keys and values of so many heads, [batch, tokens, heads * dim]; fails the
+// context where not.
+bool AreKeysValues(Context& ctx, const Tensor& k, const Tensor& v, int64_t heads) {
+  if (!ctx.ok()) return false;
+  if (k.rank() == 3 && k.shape() == v.shape() && heads > 0 && k.dim(2) % heads == 0) return true;
+  ctx.Fail(InvalidArgument(StrCat("the cache cannot take keys ", k.shape().ToString(),
+                                  " and values ", v.shape().ToString(), " of ", heads, " heads")));
+  return false;
+}
+
 }  // namespace
 
 KeysValues PackKeysValues(Context& ctx, const KeysValues& source, int64_t heads, DType dtype) {
-  if (!ctx.ok()) return {};
   const Tensor& k = source.keys;
+  if (!AreKeysValues(ctx, k, source.values, heads)) return {};
   KeysValues packed = NewPair(ctx, {k.dim(0), heads, k.dim(1), k.dim(2) / heads}, dtype);
   if (!ctx.ok()) return {};
   Write(ctx, source.keys, 0, false, packed.keys, packed.key_scales);
@@ -172,13 +182,7 @@ bool KvCache::Reserve(Context& ctx, KeysValues& held, int64_t batch, int64_t hea
 
 KeysValues KvCache::Append(Context& ctx, int layer, const Tensor& k, const Tensor& v,
                            int64_t heads) {
-  if (!ctx.ok()) return {};
-  if (k.rank() != 3 || k.shape() != v.shape() || heads <= 0 || k.dim(2) % heads != 0) {
-    ctx.Fail(
-        InvalidArgument(StrCat("the cache cannot take keys ", k.shape().ToString(), " and values ",
-                               v.shape().ToString(), " of ", heads, " heads")));
-    return {};
-  }
+  if (!AreKeysValues(ctx, k, v, heads)) return {};
   KeysValues& held = At(layer).self;
   if (!Reserve(ctx, held, k.dim(0), heads, length_ + k.dim(1), k.dim(2) / heads)) return {};
   Write(ctx, k, length_, false, held.keys, held.key_scales);

@@ -48,7 +48,7 @@ Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
   return Scale(ctx, Activate(ctx, Scale(ctx, x, 1 / cap), Activation::kTanh), cap);
 }
 
-// As few keys are attended to sooner than rounded.
+// Fewer keys are attended to in less time than rounding them takes.
 constexpr int64_t kKeysToRound = 48;
 
 Tensor Attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, AttentionSpec spec,

@@ -155,6 +155,9 @@ TEST(KvCache, KeysThatDoNotFitAreRefused) {
   ctx.Reset();
   cache.Append(ctx, 0, Noise({2, 1, 8}, 1), Noise({2, 1, 8}, 2), 3);
   EXPECT_FALSE(ctx.ok());
+  ctx.Reset();
+  PackKeysValues(ctx, {Noise({2, 1, 8}, 1), Noise({2, 1, 4}, 2)}, 2, DType::kI8);
+  EXPECT_FALSE(ctx.ok());
 }
 
 TEST(KvCache, ARecurrentStateCanBeForgottenButNotCutBack) {
