@@ -118,6 +118,13 @@ HWY_INLINE VI32 Rounded(const float* x, VF factor) {
 #endif
 }
 
+// The four bytes at `from` in every lane.
+HWY_INLINE VI32 SetFour(const void* from) {
+  int32_t four;
+  std::memcpy(&four, from, 4);
+  return hn::Set(DI32(), four);
+}
+
 // Writes fours of values, `step` values apart.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE void StoreFours(hn::Vec<D> v, D d, T* q, size_t step) {
@@ -301,9 +308,9 @@ void WithDots(const F& f) {
 template <bool kPairs, int kRows>
 HWY_INLINE void AddSpread(const Weight8* HWY_RESTRICT w, const Activation8* HWY_RESTRICT a,
                           VI32 (&sum)[kRows][2]) {
-  const DI32 di;
 #if SOTTO_Q8_WIDE
   static_assert(!kPairs);
+  const DI32 di;
   const DI16 di16;
   HWY_UNROLL(2)
   for (int half = 0; half < 2; ++half) {
@@ -311,9 +318,7 @@ HWY_INLINE void AddSpread(const Weight8* HWY_RESTRICT w, const Activation8* HWY_
     const auto w1 = hn::LoadU(di16, w + half * 2 * kSpreadColumns + 8);
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      int32_t pair;
-      std::memcpy(&pair, a + i * 4 + half * 2, 4);
-      const auto ai = hn::BitCast(di16, hn::Set(di, pair));
+      const auto ai = hn::BitCast(di16, SetFour(a + i * 4 + half * 2));
       sum[i][0] = hn::Add(sum[i][0], hn::WidenMulPairwiseAdd(di, ai, w0));
       sum[i][1] = hn::Add(sum[i][1], hn::WidenMulPairwiseAdd(di, ai, w1));
     }
@@ -323,9 +328,7 @@ HWY_INLINE void AddSpread(const Weight8* HWY_RESTRICT w, const Activation8* HWY_
   const auto w0 = hn::LoadU(du8, w), w1 = hn::LoadU(du8, w + 4 * kLanes);
   HWY_UNROLL(kRows)
   for (int i = 0; i < kRows; ++i) {
-    int32_t four;
-    std::memcpy(&four, a + i * 4, 4);
-    const auto ai = hn::BitCast(DI8(), hn::Set(di, four));
+    const auto ai = hn::BitCast(DI8(), SetFour(a + i * 4));
     sum[i][0] = AddToGroup<kPairs>(w0, ai, sum[i][0]);
     sum[i][1] = AddToGroup<kPairs>(w1, ai, sum[i][1]);
   }

@@ -209,9 +209,7 @@ HWY_INLINE void AddDots(const hn::Vec<DU8> (&w)[kVectors], const int8_t* HWY_RES
                         VI32 (&sum)[kRows][kVectors]) {
   HWY_UNROLL(kRows)
   for (int i = 0; i < kRows; ++i) {
-    int32_t four;
-    std::memcpy(&four, a + i * 4, 4);
-    const auto ai = hn::BitCast(DI8(), hn::Set(DI32(), four));
+    const auto ai = hn::BitCast(DI8(), SetFour(a + i * 4));
     HWY_UNROLL(kVectors)
     for (int j = 0; j < kVectors; ++j) sum[i][j] = AddToGroup<kPairs>(w[j], ai, sum[i][j]);
   }

@@ -221,9 +221,7 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
     for (int j = 0; j < kVectors; ++j) wj[j] = LoadWeights(w, j, offset);
     HWY_UNROLL(kRows)
     for (int i = 0; i < kRows; ++i) {
-      int32_t four;
-      std::memcpy(&four, a + i * 4, 4);
-      const auto ai = hn::BitCast(di8, hn::Set(di, four));
+      const auto ai = hn::BitCast(di8, SetFour(a + i * 4));
       HWY_UNROLL(kVectors)
       for (int j = 0; j < kVectors; ++j) sum[i][j] = Dot<kPairs>(wj[j], ai, sum[i][j]);
     }
@@ -336,10 +334,8 @@ HWY_NOINLINE void MultiplyStreams(const StreamArgs& t) {
     for (int j = 0; j < kVectors; ++j) sum[s][j] = hn::Zero(di);
   }
   for (size_t offset = 0; offset < end; offset += 32) {
-    int32_t four;
-    std::memcpy(&four, a, 4);
+    const auto ai = hn::BitCast(DI8(), SetFour(a));
     a += 4;
-    const auto ai = hn::BitCast(DI8(), hn::Set(di, four));
     HWY_UNROLL(kStreams)
     for (int s = 0; s < kStreams; ++s) {
       HWY_UNROLL(kVectors)

@@ -335,10 +335,8 @@ HWY_NOINLINE void MixFours(const RoundedWeights& weights, const int8_t* fours, i
       second[c] = hn::Add(second[c], hn::WidenMulPairwiseAdd(di, w, high));
     }
 #else
-    int32_t high, low;
-    std::memcpy(&high, weights.high + j, 4);
-    std::memcpy(&low, weights.low + j, 4);
-    const auto h = hn::BitCast(DU8(), hn::Set(di, high)), l = hn::BitCast(DU8(), hn::Set(di, low));
+    const auto h = hn::BitCast(DU8(), SetFour(weights.high + j));
+    const auto l = hn::BitCast(DU8(), SetFour(weights.low + j));
     HWY_UNROLL(kN)
     for (int c = 0; c < kN; ++c) {
       const auto v = hn::LoadU(DI8(), fours + c * 4 * kLanes);

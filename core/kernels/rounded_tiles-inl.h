@@ -53,11 +53,6 @@ HWY_NOINLINE void RoundedTile(const RoundedProduct& p, int64_t r) {
   for (int i = 0; i < kR; ++i) {
     first[i][0] = first[i][1] = second[i][0] = second[i][1] = hn::Zero(di);
   }
-  const auto set = [=](const Activation8* from) HWY_ATTR {
-    int32_t lane;
-    std::memcpy(&lane, from, 4);
-    return hn::Set(di, lane);
-  };
   for (int64_t k = p.fours; k > 0; --k, a += four, b += 2 * kWidth) {
     const VI32 b00 = hn::LoadU(di, b), b01 = hn::LoadU(di, b + kLanes);
     const VI32 b10 = hn::LoadU(di, b + 2 * kLanes), b11 = hn::LoadU(di, b + 3 * kLanes);
@@ -67,13 +62,13 @@ HWY_NOINLINE void RoundedTile(const RoundedProduct& p, int64_t r) {
 #if SOTTO_Q8_WIDE
       const DI16 d16;
       const auto add = [=](const Activation8* from, VI32 b, VI32& sum) HWY_ATTR {
-        const auto pair = hn::BitCast(d16, set(from));
+        const auto pair = hn::BitCast(d16, SetFour(from));
         sum = hn::Add(sum, hn::WidenMulPairwiseAdd(di, pair, hn::BitCast(d16, b)));
       };
       add(ai, b00, first[i][0]), add(ai, b01, first[i][1]);
       add(ai + 2, b10, first[i][0]), add(ai + 2, b11, first[i][1]);
 #else
-      const auto bytes = hn::BitCast(DI8(), set(ai));
+      const auto bytes = hn::BitCast(DI8(), SetFour(ai));
       first[i][0] = Dot<kPairs>(hn::BitCast(DU8(), b00), bytes, first[i][0]);
       first[i][1] = Dot<kPairs>(hn::BitCast(DU8(), b01), bytes, first[i][1]);
       second[i][0] = Dot<kPairs>(hn::BitCast(DU8(), b10), bytes, second[i][0]);
