@@ -31,7 +31,7 @@
 namespace sotto {
 namespace {
 
-constexpr int64_t kKeyBlock = 64;
+constexpr int64_t kKeyBlock = kPackedRows;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // The keys that query i sees, but for the key mask: [begin, end). Both grow with i.
@@ -52,12 +52,12 @@ float* RowOf(const HeadsView& view, int64_t batch, int64_t head, int64_t token) 
          token * view.token_stride;
 }
 
-// Row `token` of a head, and its scale.
+// Row `token` of a head, or, of kI8, the 64 rows that begin with it; and its scale.
 template <class T>
 const T* PackedRow(const PackedHeads& packed, const AttentionArgs& a, int64_t batch, int64_t head,
                    int64_t token) {
   return static_cast<const T*>(packed.data) +
-         ((batch * a.kv_heads + head) * packed.rows + token) * a.dim;
+         ((batch * a.kv_heads + head) * packed.rows + token) * packed.width;
 }
 const float* PackedScale(const PackedHeads& packed, const AttentionArgs& a, int64_t batch,
                          int64_t head, int64_t token) {
@@ -212,17 +212,15 @@ HWY_NOINLINE void MultiplyGradient(const float* a, int64_t stride_a, const float
   }
 }
 
-// Keys and values of one head that are int8, for products with blocks of queries: those from key
-// `first` on, a multiple of 4.
+// Keys and values of one head that are int8, in tiles, for products with blocks of queries: those
+// from key `first` on, where a block of keys begins.
 struct RoundedHead {
-  int64_t first;
-  const Activation8* keys;                 // [keys, dim]
-  const Activation8* values;               // [keys / 4, dim, 4]
+  int64_t first, width;
+  const Activation8 *keys, *values;
   const float *key_scales, *value_scales;  // from key 0 on
 };
 
-// A block of queries of one head. Its keys begin with a multiple of 4, for values of int8 lie in
-// fours.
+// A block of queries of one head. Its keys begin with a block of keys.
 struct Block {
   int64_t batch, head, first, count;  // queries [first, first + count); the other lanes are padding
   int64_t key_begin, key_end;         // the keys that any of the queries sees
@@ -233,7 +231,7 @@ Block MakeBlock(const AttentionArgs& a, int64_t batch, int64_t head, int64_t fir
           head,
           first,
           count,
-          VisibleKeys(a, first).begin / 4 * 4,
+          VisibleKeys(a, first).begin / kKeyBlock * kKeyBlock,
           VisibleKeys(a, first + count - 1).end};
 }
 
@@ -317,9 +315,8 @@ void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t 
 void RoundedScores(const AttentionArgs& a, const RoundedHead& head, int64_t key, int64_t keys,
                    const Tiles& t) {
   for (int64_t from = 0; from < a.dim; from += kQueryPart) {
-    MultiplyRounded({.a = head.keys + (key - head.first) * a.dim + from,
-                     .row = a.dim,
-                     .four = 4,
+    MultiplyRounded({.a = head.keys + (key - head.first) * head.width + from / 4 * kTileFour,
+                     .tile = kPackedLanes * head.width,
                      .rows = keys,
                      .b = t.rounded + RoundedLanes(from),
                      .fours = (std::min(kQueryPart, a.dim - from) + 3) / 4,
@@ -337,9 +334,8 @@ void MixRounded(const AttentionArgs& a, const RoundedHead& head, int64_t key, in
                 const Tiles& t) {
   HWY_ALIGN float units[kWidth];
   std::fill_n(units, kWidth, RoundWeights(t.s, head.value_scales + key, keys, t.weights));
-  MultiplyRounded({.a = head.values + (key - head.first) * a.dim,
-                   .row = 4,
-                   .four = 4 * a.dim,
+  MultiplyRounded({.a = head.values + (key - head.first) * head.width,
+                   .tile = kPackedLanes * kPackedRows,
                    .rows = a.dim,
                    .b = t.weights,
                    .fours = (keys + 3) / 4,
@@ -555,9 +551,9 @@ HWY_NOINLINE void Mix(const float* p, const float* rows, int64_t stride, int64_t
   }
 }
 
-// Scores of `keys` keys from `key` on, before all but the scale.
+// Scores of `keys` keys from `key` on, before all but the scale. `s` has room for a block of them.
 void KeyDots(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t key, int64_t keys,
-             const float* q, float* s) {
+             const float* q, RoundedFactor& rounded, float* s) {
   const PackedHeads& k = a.packed_k;
   if (k.data == nullptr) {
     Dots(q, RowOf(a.k, batch, kv, key), a.k.token_stride, keys, a.dim, a.scale, s);
@@ -565,7 +561,7 @@ void KeyDots(const AttentionArgs& a, int64_t batch, int64_t kv, int64_t key, int
     DotsF16(q, PackedRow<uint16_t>(k, a, batch, kv, key), keys, a.dim, a.scale, s);
   } else {
     DotsI8(q, PackedRow<int8_t>(k, a, batch, kv, key), PackedScale(k, a, batch, kv, key), keys,
-           a.dim, a.scale, s);
+           a.dim, k.width, a.scale, rounded, s);
   }
 }
 
@@ -598,6 +594,7 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), kv = KvHead(a, head);
   HWY_ALIGN float s[kKeyBlock];
+  RoundedFactor rounded;
   const float* q = RowOf(a.q, batch, head, i);
   float* out = RowOf(a.out, batch, head, i);
   float* row = a.probabilities != nullptr ? ScoreRow(a, a.probabilities, batch, head, i) : nullptr;
@@ -605,9 +602,9 @@ void AttendOne(const AttentionArgs& a, int64_t batch, int64_t head, int64_t i) {
   std::fill_n(out, a.dim, 0.0f);
   float max = -kInfinity, sum = 0;
   const Range range = VisibleKeys(a, i);
-  for (int64_t key = range.begin / 4 * 4; key < range.end; key += kKeyBlock) {
+  for (int64_t key = range.begin / kKeyBlock * kKeyBlock; key < range.end; key += kKeyBlock) {
     const int64_t keys = std::min(kKeyBlock, range.end - key);
-    KeyDots(a, batch, kv, key, keys, q, s);
+    KeyDots(a, batch, kv, key, keys, q, rounded, s);
     if (a.softcap > 0) CapScores(a, s, keys);
     for (int64_t j = keys; j < kKeyBlock && j % n != 0; ++j) s[j] = -kInfinity;
     if (a.bias != nullptr) AddScaled(BiasRow(a, a.bias, batch, head, i) + key, 1.0f, s, keys);
@@ -660,7 +657,7 @@ constexpr int64_t kPartQueries = 64;
 // What the preparation takes, in floats.
 int64_t PreparedFloats(const AttentionArgs& a) {
   if (a.packed_k.dtype == DType::kF16) return 2 * a.keys * a.dim;
-  return SOTTO_Q8_WIDE ? (a.keys + 3) * a.dim + kWidth : 0;
+  return SOTTO_Q8_WIDE ? PackedRowsFor(DType::kI8, a.keys) * a.packed_k.width : 0;
 }
 
 // Keys of f16, and values, in `to` [2, keys, dim]: those that `block` sees.
@@ -672,10 +669,11 @@ HWY_NOINLINE void UnpackHead(const AttentionArgs& a, const Block& block, int64_t
   }
 }
 
-// The same of int8: as they are, or where products want them wider in `to`, one behind the other.
+// The same of int8: as they are, or where products want them wider in `to`.
 RoundedHead RoundHead(const AttentionArgs& a, const Block& block, int64_t kv, float* to) {
 #if SOTTO_Q8_WIDE
-  const int64_t begin = block.key_begin, count = (block.key_end - begin + 3) / 4 * 4 * a.dim;
+  const int64_t begin = block.key_begin,
+                count = PackedRowsFor(DType::kI8, block.key_end - begin) * a.packed_k.width;
   auto *keys = reinterpret_cast<int16_t*>(to), *values = keys + count;
   Widen(PackedRow<int8_t>(a.packed_k, a, block.batch, kv, begin), count, keys);
   Widen(PackedRow<int8_t>(a.packed_v, a, block.batch, kv, begin), count, values);
@@ -684,7 +682,11 @@ RoundedHead RoundHead(const AttentionArgs& a, const Block& block, int64_t kv, fl
   const auto *keys = PackedRow<int8_t>(a.packed_k, a, block.batch, kv, begin),
              *values = PackedRow<int8_t>(a.packed_v, a, block.batch, kv, begin);
 #endif
-  return {begin, keys, values, PackedScale(a.packed_k, a, block.batch, kv, 0),
+  return {begin,
+          a.packed_k.width,
+          keys,
+          values,
+          PackedScale(a.packed_k, a, block.batch, kv, 0),
           PackedScale(a.packed_v, a, block.batch, kv, 0)};
 }
 
@@ -748,31 +750,21 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
   });
 }
 
-void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
-              float* scales) {
-  for (int64_t r = 0; r < count; ++r, from += stride) {
-    if (dtype == DType::kF16) {
-      PackF16(from, dim, static_cast<uint16_t*>(to) + r * dim);
-    } else {
-      float inverse;
-      scales[r] = RowScale(from, dim, &inverse);
-      RoundBytes(from, dim, inverse, static_cast<int8_t*>(to) + r * dim);
-    }
-  }
+void PackRowsF16(const float* from, int64_t stride, int64_t count, int64_t dim, uint16_t* to) {
+  for (int64_t r = 0; r < count; ++r) PackF16(from + r * stride, dim, to + r * dim);
 }
 
-void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
-               int8_t* to, float* scales) {
-  HWY_ALIGN int8_t part[kQueryPart];
-  for (int64_t r = first; r < first + count; ++r, from += stride) {
-    float inverse;
-    scales[r] = RowScale(from, dim, &inverse);
-    int8_t* row = to + r / 4 * 4 * dim + r % 4;
-    for (int64_t x = 0; x < dim; x += kQueryPart) {
-      const int64_t width = std::min(kQueryPart, dim - x);
-      RoundBytes(from + x, width, inverse, part);
-      for (int64_t i = 0; i < width; ++i) row[(x + i) * 4] = part[i];
-    }
+void PackRowsI8(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+                bool values, int8_t* head, float* scales) {
+  const int64_t width = PackedWidthFor(DType::kI8, dim), end = first + count;
+  for (int64_t r = first; r < end;) {
+    int8_t* to = head + PackedIndex(values, width, r, 0);
+    const int64_t rows =
+        values && r % 4 == 0 && r + 4 <= end && PackFourValues(from, stride, dim, to, scales + r)
+            ? 4
+            : 1;
+    if (rows == 1) scales[r] = values ? PackValue(from, dim, to) : PackKey(from, dim, to);
+    r += rows, from += rows * stride;
   }
 }
 
@@ -928,8 +920,8 @@ namespace sotto {
 
 HWY_EXPORT(Attention);
 HWY_EXPORT(AttentionBackward);
-HWY_EXPORT(PackRows);
-HWY_EXPORT(PackFours);
+HWY_EXPORT(PackRowsF16);
+HWY_EXPORT(PackRowsI8);
 
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Attention)(args, pool);
@@ -937,28 +929,41 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
 void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(AttentionBackward)(args, pool);
 }
-void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
-              float* scales) {
-  HWY_DYNAMIC_DISPATCH(PackRows)(from, stride, count, dim, dtype, to, scales);
+void PackRowsF16(const float* from, int64_t stride, int64_t count, int64_t dim, uint16_t* to) {
+  HWY_DYNAMIC_DISPATCH(PackRowsF16)(from, stride, count, dim, to);
 }
-void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
-               int8_t* to, float* scales) {
-  HWY_DYNAMIC_DISPATCH(PackFours)(from, stride, first, count, dim, to, scales);
+void PackRowsI8(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+                bool values, int8_t* head, float* scales) {
+  HWY_DYNAMIC_DISPATCH(PackRowsI8)(from, stride, first, count, dim, values, head, scales);
 }
 
 namespace scalar {
 
 namespace {
 
+// Rounds as PackedHeads tells; returns the scale.
+float RoundRow(const float* x, int64_t count, int8_t* to) {
+  float peak = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < count; ++i) {
+    finite = finite && std::isfinite(x[i]);
+    peak = std::max(peak, std::fabs(x[i]));
+  }
+  const bool usable = finite && peak >= 1e-30f;
+  for (int64_t i = 0; i < count; ++i)
+    to[i] = usable ? static_cast<int8_t>(std::nearbyint(x[i] * (127 / peak))) : int8_t{0};
+  return !finite ? std::numeric_limits<float>::quiet_NaN() : usable ? peak / 127 : 0;
+}
+
 // Value x of a row of keys, or of values.
 double ValueAt(const AttentionArgs& a, const HeadsView& plain, const PackedHeads& packed,
-               bool fours, int64_t batch, int64_t kv, int64_t token, int64_t x) {
+               bool values, int64_t batch, int64_t kv, int64_t token, int64_t x) {
   if (packed.data == nullptr) return RowOf(plain, batch, kv, token)[x];
   if (packed.dtype == DType::kF16)
     return F16ToF32(PackedRow<uint16_t>(packed, a, batch, kv, token)[x]);
-  const int64_t first = fours ? token % 4 : 0;
+  const int8_t* head = PackedRow<int8_t>(packed, a, batch, kv, 0);
   return static_cast<double>(*PackedScale(packed, a, batch, kv, token)) *
-         PackedRow<int8_t>(packed, a, batch, kv, token - first)[fours ? first + x * 4 : x];
+         head[PackedIndex(values, packed.width, token, x)];
 }
 
 // Query i as it meets the keys: where those are kI8 it is rounded likewise.
@@ -969,8 +974,7 @@ std::vector<double> QueryAsUsed(const AttentionArgs& a, int64_t batch, int64_t h
   for (int64_t from = 0; from < a.dim; from += kQueryPart) {
     const int64_t count = std::min(kQueryPart, a.dim - from);
     int8_t rounded[kQueryPart];
-    float scale;
-    scalar::PackRows(q + from, 0, 1, count, DType::kI8, rounded, &scale);
+    const float scale = RoundRow(q + from, count, rounded);
     for (int64_t x = 0; x < count; ++x)
       used[static_cast<size_t>(from + x)] = static_cast<double>(scale) * rounded[x];
   }
@@ -1031,37 +1035,21 @@ void Attention(const AttentionArgs& args) {
   }
 }
 
-void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
-              float* scales) {
+void PackRowsF16(const float* from, int64_t stride, int64_t count, int64_t dim, uint16_t* to) {
   for (int64_t r = 0; r < count; ++r, from += stride) {
-    float peak = 0;
-    bool finite = true;
-    for (int64_t x = 0; x < dim; ++x) {
-      finite = finite && std::isfinite(from[x]);
-      peak = std::max(peak, std::fabs(from[x]));
-    }
-    const bool usable = finite && peak >= 1e-30f;
-    if (dtype == DType::kI8)
-      scales[r] = !finite ? std::numeric_limits<float>::quiet_NaN() : usable ? peak / 127 : 0;
-    for (int64_t x = 0; x < dim; ++x) {
-      if (dtype == DType::kF16) {
-        static_cast<uint16_t*>(to)[r * dim + x] =
-            F32ToF16(std::clamp(from[x], -65504.0f, 65504.0f));
-      } else {
-        static_cast<int8_t*>(to)[r * dim + x] =
-            usable ? static_cast<int8_t>(std::nearbyint(from[x] * (127 / peak))) : int8_t{0};
-      }
-    }
+    for (int64_t x = 0; x < dim; ++x)
+      to[r * dim + x] = F32ToF16(std::clamp(from[x], -65504.0f, 65504.0f));
   }
 }
 
-void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
-               int8_t* to, float* scales) {
+void PackRowsI8(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+                bool values, int8_t* head, float* scales) {
+  const int64_t width = PackedWidthFor(DType::kI8, dim);
   std::vector<int8_t> row(static_cast<size_t>(dim));
   for (int64_t r = first; r < first + count; ++r, from += stride) {
-    scalar::PackRows(from, 0, 1, dim, DType::kI8, row.data(), scales + r);
+    scales[r] = RoundRow(from, dim, row.data());
     for (int64_t x = 0; x < dim; ++x)
-      to[r / 4 * 4 * dim + x * 4 + r % 4] = row[static_cast<size_t>(x)];
+      head[PackedIndex(values, width, r, x)] = row[static_cast<size_t>(x)];
   }
 }
 

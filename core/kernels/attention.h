@@ -17,29 +17,43 @@ struct HeadsView {
   int64_t batch_stride = 0, token_stride = 0, head_stride = 0;
 };
 
-// Keys or values as a cache keeps them, [batch, kv_heads, rows, dim] of kF16, or of kI8 with one
-// scale a row. Values of kI8 lie four rows side by side, [batch, kv_heads, rows / 4, dim, 4]:
-// `rows` is a multiple of 4. Queries that meet keys of kI8 are rounded likewise, with a scale for
-// each kQueryPart of their values. `data` null: they are not packed.
-constexpr int64_t kQueryPart = 256;
+// Keys or values as a cache keeps them, [batch, kv_heads, rows, width]:
+//   kF16  the nearest, and beyond its range the farthest, of its numbers; width is dim
+//   kI8   round(x / scale), scale = max |x| / 127 of a row; one that is not finite has scale NaN
+// Those of kI8 lie in tiles of 16 lanes, four along their depth side by side, [lanes / 16,
+// depth / 4, 16, 4]. The lanes of keys are rows, their depth is dims. The lanes of values are dims,
+// their depth 64 rows, and the next 64 follow. So `rows` is a multiple of 64 and `width` is dim
+// rounded up to 16. Queries that meet keys of kI8 are rounded likewise, with a scale for each
+// kQueryPart of their values. `data` null: they are not packed.
+constexpr int64_t kPackedLanes = 16, kPackedRows = 64, kQueryPart = 256;
 struct PackedHeads {
   DType dtype = DType::kF16;
   const void* data = nullptr;
   const float* scales = nullptr;  // of kI8: [batch, kv_heads, rows]
   int64_t rows = 0;               // of which the first `keys` are filled
+  int64_t width = 0;
 };
+// How many rows there must be for `rows` of them, and how wide they are for `dim` values.
+constexpr int64_t PackedRowsFor(DType dtype, int64_t rows) {
+  return dtype == DType::kI8 ? (rows + kPackedRows - 1) / kPackedRows * kPackedRows : rows;
+}
+constexpr int64_t PackedWidthFor(DType dtype, int64_t dim) {
+  return dtype == DType::kI8 ? (dim + kPackedLanes - 1) / kPackedLanes * kPackedLanes : dim;
+}
+// Where value x of a row of a head of kI8 is.
+constexpr int64_t PackedIndex(bool values, int64_t width, int64_t row, int64_t x) {
+  const int64_t lane = values ? x : row % kPackedRows, depth = values ? row % kPackedRows : x;
+  return row / kPackedRows * kPackedRows * width +
+         lane / kPackedLanes * kPackedLanes * (values ? kPackedRows : width) +
+         depth / 4 * 4 * kPackedLanes + lane % kPackedLanes * 4 + depth % 4;
+}
 
-// Writes `count` rows of `dim` values, `stride` apart, as PackedHeads holds keys, one behind the
-// other:
-//   kF16  the nearest, and beyond its range the farthest, of its numbers
-//   kI8   round(x / scale), scale = max |x| / 127; a row that is not finite gets scale NaN
-// `scales` [count] is written for kI8 alone.
-void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
-              float* scales);
-// The same to rows [first, first + count) of a head of values of kI8, which begins at `to`, and to
-// its scales.
-void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
-               int8_t* to, float* scales);
+// Writes `count` rows of `dim` values, `stride` apart, one behind the other.
+void PackRowsF16(const float* from, int64_t stride, int64_t count, int64_t dim, uint16_t* to);
+// The same to rows [first, first + count) of a head of keys or values, which begins at `head`, and
+// to its scales.
+void PackRowsI8(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+                bool values, int8_t* head, float* scales);
 
 struct AttentionArgs {
   int64_t batch = 0, heads = 0,
@@ -81,10 +95,9 @@ void AttentionBackward(const AttentionBackwardArgs& args, ThreadPool* pool);
 
 namespace scalar {
 void Attention(const AttentionArgs& args);  // in double inside
-void PackRows(const float* from, int64_t stride, int64_t count, int64_t dim, DType dtype, void* to,
-              float* scales);
-void PackFours(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
-               int8_t* to, float* scales);
+void PackRowsF16(const float* from, int64_t stride, int64_t count, int64_t dim, uint16_t* to);
+void PackRowsI8(const float* from, int64_t stride, int64_t first, int64_t count, int64_t dim,
+                bool values, int8_t* head, float* scales);
 }  // namespace scalar
 
 }  // namespace sotto

@@ -1,8 +1,8 @@
 // Rows of keys or values as a cache keeps them (see PackedHeads): rounding them, their products
-// with a query, their weighted sums, and back to f32. `rows` are `dim` values each, one behind the
-// other, or fours of them side by side, and are read up to a vector past their end. The loops are
-// functions of their own, here and in attention.cc: V8 optimizes a small hot function within
-// milliseconds, and a large one around it only after a second. Included once a target.
+// with a query, their weighted sums, and back to f32. Rows of f16 are read up to a vector past
+// their end. The loops are functions of their own, here and in attention.cc: V8 optimizes a small
+// hot function within milliseconds, and a large one around it only after a second. Included once a
+// target.
 #if defined(SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_
 #undef SOTTO_CORE_KERNELS_PACKED_ROWS_INL_H_
@@ -25,8 +25,6 @@ HWY_BEFORE_NAMESPACE();
 namespace sotto {
 namespace HWY_NAMESPACE {
 namespace {
-
-constexpr int64_t kMostWeights = 64;  // rows that one call sums
 
 // ---- f16. Its bits moved to those of an f32 are the number times 2^-112, subnormal ones too. Half
 // of that is made up for in the other factor, half in the sum: neither leaves the range of f32.
@@ -131,250 +129,213 @@ HWY_NOINLINE void UnpackF16(const uint16_t* from, int64_t dim, float* to) {
 
 // ---- int8. The other factor is rounded too: queries to int8, the weights of values, which are not
 // negative, to 14 bits. Sums are exact, and the same on every machine: at most kQueryPart * 127 *
-// 127 or kMostWeights * 16383 * 127 < 2^31. As bytes are multiplied by 7 bits (see Pairs), a query
+// 127 or kPackedRows * 16383 * 127 < 2^31. As bytes are multiplied by 7 bits (see Pairs), a query
 // is the difference of two such factors, and a weight 128 times one and another.
 
 constexpr int kWeightBits = 14;
+constexpr int64_t kTileFour = 4 * kPackedLanes;  // bytes of a tile for four of its depth
 
-// Rounds x to q, or to zeros where `inverse` is 0: see RowScale.
-HWY_NOINLINE void RoundBytes(const float* x, int64_t count, float inverse, int8_t* q) {
-  if (inverse == 0) return std::fill_n(q, count, int8_t{0}), void();
-  RoundAll(x, count, inverse, q);
-}
-
-#if SOTTO_Q8_WIDE
-
-constexpr int64_t kQueryStep = 2 * kLanes;
-
-struct RoundedQuery {
-  HWY_ALIGN int16_t values[kQueryPart + kQueryStep];
-
-  float Round(const float* q, int64_t count) {
-    float inverse;
-    const float scale = RowScale(q, count, &inverse);
-    if (inverse == 0) {
-      std::fill_n(values, count + kQueryStep, int16_t{0});
-    } else {
-      std::fill_n(values + count, kQueryStep, int16_t{0});
-      RoundAll(q, count, inverse, values);
-    }
-    return scale;
-  }
-  // The products with `row` from i on are plus - minus.
-  template <bool kPairs>
-  HWY_INLINE void AddProducts(int64_t i, const int8_t* row, VI32& plus, VI32& minus) const {
-    const DI16 d16;
-    const hn::Rebind<int8_t, DI16> d8;
-    const auto k = hn::PromoteTo(d16, hn::LoadU(d8, row + i));
-    plus = hn::Add(plus, hn::WidenMulPairwiseAdd(DI32(), hn::Load(d16, values + i), k));
-  }
-};
-
-#else
-
-constexpr int64_t kQueryStep = 4 * kLanes;
-
-struct RoundedQuery {
-  HWY_ALIGN uint8_t positive[kQueryPart + kQueryStep];
-  HWY_ALIGN uint8_t negative[kQueryPart + kQueryStep];
-
-  float Round(const float* q, int64_t count) {
-    const DI8 d;
-    const DU8 du;
-    HWY_ALIGN int8_t values[kQueryPart + kQueryStep];
-    std::fill_n(values + count, kQueryStep, int8_t{0});
-    float inverse;
-    const float scale = RowScale(q, count, &inverse);
-    RoundBytes(q, count, inverse, values);
-    for (int64_t i = 0; i < count; i += kQueryStep) {
-      const auto v = hn::Load(d, values + i);
-      hn::Store(hn::BitCast(du, hn::Max(v, hn::Zero(d))), du, positive + i);
-      hn::Store(hn::BitCast(du, hn::Max(hn::Neg(v), hn::Zero(d))), du, negative + i);
-    }
-    return scale;
-  }
-  // The products with `row` from i on are plus - minus.
-  template <bool kPairs>
-  HWY_INLINE void AddProducts(int64_t i, const int8_t* row, VI32& plus, VI32& minus) const {
-    const auto k = hn::LoadU(DI8(), row + i);
-    const auto p = hn::Load(DU8(), positive + i), m = hn::Load(DU8(), negative + i);
-    if constexpr (kPairs) {  // of each two one is zero, so that pairs stay int16
-      plus = hn::Add(plus, AddNeighbours(hn::Sub(Pairs(p, k), Pairs(m, k))));
-    } else {
-      plus = Dot<false>(p, k, plus);
-      minus = Dot<false>(m, k, minus);
-    }
-  }
-};
-
-#endif
-
-// The sum of a vector's blocks of four.
-template <class DI>
-HWY_INLINE auto SumOfBlocks(DI di, hn::Vec<DI> v) {
-  if constexpr (hn::MaxLanes(di) <= 4) {
-    return v;
+// Rounds a row of keys to where its dim 0 belongs; returns its scale.
+HWY_NOINLINE float PackKey(const float* from, int64_t dim, int8_t* to) {
+  float inverse;
+  const float scale = RowScale(from, dim, &inverse);
+  if (inverse != 0) {
+    RoundAll(from, dim, inverse, to, kTileFour);
   } else {
-    const hn::Half<DI> half;
-    return SumOfBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+    for (int64_t x = 0; x < dim; ++x) to[PackedIndex(false, 0, 0, x)] = 0;
   }
+  return scale;
 }
 
-// The sums of the lanes of s0, s1, s2 and s3.
-HWY_INLINE auto FourSums(VI32 s0, VI32 s1, VI32 s2, VI32 s3) {
-  const DI32 di;
-  const hn::Repartition<int64_t, DI32> pairs;
-  const auto halve = [=](VI32 a, VI32 b) HWY_ATTR {
-    return hn::BitCast(pairs, hn::Add(hn::InterleaveLower(a, b), hn::InterleaveUpper(di, a, b)));
-  };
-  const auto first = halve(s0, s1), last = halve(s2, s3);
-  return SumOfBlocks(di, hn::Add(hn::BitCast(di, hn::InterleaveLower(first, last)),
-                                 hn::BitCast(di, hn::InterleaveUpper(pairs, first, last))));
+// The same of values.
+HWY_NOINLINE float PackValue(const float* from, int64_t dim, int8_t* to) {
+  HWY_ALIGN int8_t part[kQueryPart] = {};
+  float inverse;
+  const float scale = RowScale(from, dim, &inverse);
+  for (int64_t x = 0; x < dim; x += kQueryPart) {
+    const int64_t count = std::min(kQueryPart, dim - x);
+    if (inverse != 0) RoundAll(from + x, count, inverse, part);
+    for (int64_t i = 0; i < count; ++i) to[PackedIndex(true, 0, 0, x + i)] = part[i];
+  }
+  return scale;
 }
 
-// dots[j] = or += unit * scales[j] * q . rows[j], over `width` values of rows of `dim`.
-template <bool kPairs>
-HWY_NOINLINE void DotRows(const RoundedQuery& q, const int8_t* row, int64_t dim, int64_t width,
-                          const float* scales, int64_t count, float unit, bool add, float* dots) {
-  const DI32 di;
-  const hn::FixedTag<float, 4> df4;
-  int64_t j = 0;
-  for (; j + 4 <= count; j += 4, row += 4 * dim) {
-    VI32 p0 = hn::Zero(di), p1 = p0, p2 = p0, p3 = p0, m0 = p0, m1 = p0, m2 = p0, m3 = p0;
-    for (int64_t i = 0; i < width; i += kQueryStep) {
-      q.AddProducts<kPairs>(i, row, p0, m0);
-      q.AddProducts<kPairs>(i, row + dim, p1, m1);
-      q.AddProducts<kPairs>(i, row + 2 * dim, p2, m2);
-      q.AddProducts<kPairs>(i, row + 3 * dim, p3, m3);
-    }
-    const auto sums = FourSums(hn::Sub(p0, m0), hn::Sub(p1, m1), hn::Sub(p2, m2), hn::Sub(p3, m3));
-    const auto scale = hn::Mul(hn::Set(df4, unit), hn::LoadU(df4, scales + j));
-    auto dot = hn::Mul(scale, hn::ConvertTo(df4, sums));
-    if (add) dot = hn::Add(dot, hn::LoadU(df4, dots + j));
-    hn::StoreU(dot, df4, dots + j);
-  }
-  for (; j < count; ++j, row += dim) {
-    VI32 p = hn::Zero(di), m = p;
-    HWY_UNROLL(1)
-    for (int64_t i = 0; i < width; i += kQueryStep) q.AddProducts<kPairs>(i, row, p, m);
-    const float dot = unit * scales[j] * static_cast<float>(hn::ReduceSum(di, hn::Sub(p, m)));
-    dots[j] = add ? dots[j] + dot : dot;
-  }
-}
-
-// dots[j] = factor * scales[j] * q . rows[j]
-void DotsI8(const float* q, const int8_t* rows, const float* scales, int64_t count, int64_t dim,
-            float factor, float* dots) {
-  RoundedQuery part;
-  for (int64_t from = 0; from < dim; from += kQueryPart) {
-    const int64_t width = std::min(kQueryPart, dim - from);
-    const float unit = factor * part.Round(q + from, width);
-    WithDots([&](auto pairs) HWY_ATTR {
-      DotRows<pairs>(part, rows + from, dim, width, scales, count, unit, from > 0, dots);
-    });
-  }
-}
-
-// The weights of up to kMostWeights rows; of those that are missing, 0.
-struct RoundedWeights {
-#if SOTTO_Q8_WIDE
-  HWY_ALIGN int16_t values[kMostWeights];
-#else
-  HWY_ALIGN uint8_t high[kMostWeights];
-  HWY_ALIGN uint8_t low[kMostWeights];
-#endif
-
-  // Returns what one is worth.
-  float Round(const float* weights, int64_t count) {
-    constexpr float kMost = (1 << kWeightBits) - 1;
-#if SOTTO_Q8_WIDE
-    auto& rounded = values;
-#else
-    HWY_ALIGN int16_t rounded[kMostWeights];
-#endif
-    float inverse;
-    const float unit = RowScale(weights, count, &inverse) * (127 / kMost);
-    std::fill(rounded + (inverse == 0 ? 0 : count), std::end(rounded), int16_t{0});
-    if (inverse != 0) RoundAll(weights, count, inverse * (kMost / 127), rounded);
-#if !SOTTO_Q8_WIDE
-    const DI16 d16;
-    const hn::Rebind<uint8_t, DI16> d8;
-    for (int64_t j = 0; j < count; j += 2 * kLanes) {
-      const auto w = hn::Load(d16, rounded + j);
-      hn::Store(hn::DemoteTo(d8, hn::ShiftRight<kWeightBits / 2>(w)), d8, high + j);
-      hn::Store(hn::DemoteTo(d8, hn::And(w, hn::Set(d16, kConstant<int16_t{127}>))), d8, low + j);
-    }
-#endif
-    return unit;
-  }
-};
-
-// kN vectors of columns of out = factor out + unit sum_j weights[j] rows[j], `fours` and `out`
-// being those of the first column, and `left` the columns from it on.
-template <bool kPairs, int kN>
-HWY_NOINLINE void MixFours(const RoundedWeights& weights, const int8_t* fours, int64_t count,
-                           int64_t dim, float unit, float factor, float* out, int64_t left) {
+// The same of four rows at once, where it can.
+HWY_NOINLINE bool PackFourValues(const float* from, int64_t stride, int64_t dim, int8_t* to,
+                                 float* scales) {
   const DF df;
   const DI32 di;
-  VI32 first[kN], second[kN];
-  HWY_UNROLL(kN)
-  for (int c = 0; c < kN; ++c) first[c] = second[c] = hn::Zero(di);
-  for (int64_t j = 0; j < count; j += 4, fours += 4 * dim) {
+  float inverse[4];
+  for (int i = 0; i < 4; ++i) {
+    scales[i] = RowScale(from + i * stride, dim, inverse + i);
+    if (inverse[i] == 0 || dim % kLanes != 0) return false;
+  }
+  const VI32 byte = hn::Set(di, 255);
+  for (int64_t x = 0; x < dim; x += kLanes) {
+    const auto rounded = [=](int64_t i) HWY_ATTR {
+      return Rounded(from + i * stride + x, hn::Set(df, inverse[i]));
+    };
+    const VI32 low = hn::Or(hn::And(rounded(0), byte), hn::ShiftLeft<8>(hn::And(rounded(1), byte)));
+    const VI32 high = hn::Or(hn::And(rounded(2), byte), hn::ShiftLeft<8>(rounded(3)));
+    hn::StoreU(hn::BitCast(DI8(), hn::Or(low, hn::ShiftLeft<16>(high))), DI8(),
+               to + PackedIndex(true, 0, 0, x));
+  }
+  return true;
+}
+
+// What a tile is multiplied by along its depth: a query, or weights.
+struct RoundedFactor {
+#if SOTTO_Q8_WIDE
+  HWY_ALIGN int16_t values[kQueryPart];
+#else
+  HWY_ALIGN uint8_t first[kQueryPart];
+  HWY_ALIGN uint8_t second[kQueryPart];
+#endif
+  int64_t fours = 0;
+  float unit = 0;  // what one is worth
+
+  // At most kQueryPart values, times `factor`.
+  void RoundQuery(const float* q, int64_t count, float factor) {
+#if SOTTO_Q8_WIDE
+    unit = factor * Round(q, count, 127, values);
+#else
+    const DI8 d;
+    const DU8 du;
+    HWY_ALIGN int8_t rounded[kQueryPart];
+    unit = factor * Round(q, count, 127, rounded);
+    for (int64_t i = 0; i < 4 * fours; i += 4 * kLanes) {
+      const auto v = hn::Load(d, rounded + i);
+      hn::Store(hn::BitCast(du, hn::Max(v, hn::Zero(d))), du, first + i);
+      hn::Store(hn::BitCast(du, hn::Max(hn::Neg(v), hn::Zero(d))), du, second + i);
+    }
+#endif
+  }
+
+  // At most kPackedRows weights.
+  void RoundWeights(const float* weights, int64_t count) {
+    constexpr float kMost = (1 << kWeightBits) - 1;
+#if SOTTO_Q8_WIDE
+    unit = Round(weights, count, kMost, values);
+#else
+    const DI16 d16;
+    const hn::Rebind<uint8_t, DI16> d8;
+    HWY_ALIGN int16_t rounded[kPackedRows];
+    unit = Round(weights, count, kMost, rounded);
+    for (int64_t j = 0; j < 4 * fours; j += 2 * kLanes) {
+      const auto w = hn::Load(d16, rounded + j);
+      hn::Store(hn::DemoteTo(d8, hn::ShiftRight<kWeightBits / 2>(w)), d8, first + j);
+      hn::Store(hn::DemoteTo(d8, hn::And(w, hn::Set(d16, kConstant<int16_t{127}>))), d8,
+                second + j);
+    }
+#endif
+  }
+
+ private:
+  // The largest becomes `most`; zeros fill the last four. Returns what one is worth.
+  template <class T>
+  float Round(const float* x, int64_t count, float most, T* to) {
+    float inverse;
+    const float scale = RowScale(x, count, &inverse);
+    fours = (count + 3) / 4;
+    std::fill(to + (inverse == 0 ? 0 : count), to + 4 * fours, T{0});
+    if (inverse != 0) RoundAll(x, count, inverse * (most / 127), to);
+    return scale * (127 / most);
+  }
+};
+
+// to[i] = keep to[i] + unit scales[i] sum_d factor[d] tile[i, d] for the lanes i of a tile and as
+// much of its depth as the factor has; `scales` null: 1.
+template <bool kPairs, bool kWeights>
+HWY_NOINLINE void MultiplyTile(const RoundedFactor& factor, const int8_t* tile, const float* scales,
+                               float keep, float* to) {
+  const DF df;
+  const DI32 di;
+  constexpr int kVectors = static_cast<int>(kPackedLanes) / kLanes;
+  VI32 first[kVectors], second[kVectors];
+  HWY_UNROLL(kVectors)
+  for (int c = 0; c < kVectors; ++c) first[c] = second[c] = hn::Zero(di);
+  for (int64_t k = 0; k < factor.fours; ++k, tile += kTileFour) {
 #if SOTTO_Q8_WIDE
     const DI16 d16;
     const hn::Half<DI8> half;
     int64_t four;
-    std::memcpy(&four, weights.values + j, 8);
-    const auto w = hn::BitCast(d16, hn::Set(hn::Repartition<int64_t, DI16>(), four));
-    HWY_UNROLL(kN)
-    for (int c = 0; c < kN; ++c) {
-      const int8_t* v = fours + c * 4 * kLanes;
-      const auto low = hn::PromoteTo(d16, hn::LoadU(half, v));
-      const auto high = hn::PromoteTo(d16, hn::LoadU(half, v + 2 * kLanes));
-      first[c] = hn::Add(first[c], hn::WidenMulPairwiseAdd(di, w, low));
-      second[c] = hn::Add(second[c], hn::WidenMulPairwiseAdd(di, w, high));
+    std::memcpy(&four, factor.values + 4 * k, 8);
+    const auto f = hn::BitCast(d16, hn::Set(hn::Repartition<int64_t, DI16>(), four));
+    HWY_UNROLL(kVectors)
+    for (int c = 0; c < kVectors; ++c) {
+      const int8_t* bytes = tile + c * 4 * kLanes;
+      const auto low = hn::PromoteTo(d16, hn::LoadU(half, bytes));
+      const auto high = hn::PromoteTo(d16, hn::LoadU(half, bytes + 2 * kLanes));
+      first[c] = hn::Add(first[c], hn::WidenMulPairwiseAdd(di, f, low));
+      second[c] = hn::Add(second[c], hn::WidenMulPairwiseAdd(di, f, high));
     }
 #else
-    const auto h = hn::BitCast(DU8(), SetFour(weights.high + j));
-    const auto l = hn::BitCast(DU8(), SetFour(weights.low + j));
-    HWY_UNROLL(kN)
-    for (int c = 0; c < kN; ++c) {
-      const auto v = hn::LoadU(DI8(), fours + c * 4 * kLanes);
-      first[c] = Dot<kPairs>(h, v, first[c]);
-      second[c] = Dot<kPairs>(l, v, second[c]);
+    const auto f = hn::BitCast(DU8(), SetFour(factor.first + 4 * k));
+    const auto s = hn::BitCast(DU8(), SetFour(factor.second + 4 * k));
+    HWY_UNROLL(kVectors)
+    for (int c = 0; c < kVectors; ++c) {
+      const auto bytes = hn::LoadU(DI8(), tile + c * 4 * kLanes);
+      if constexpr (kPairs && !kWeights) {  // of each two one is zero, so that pairs stay int16
+        first[c] = hn::Add(first[c], AddNeighbours(hn::Sub(Pairs(f, bytes), Pairs(s, bytes))));
+      } else {
+        first[c] = Dot<kPairs>(f, bytes, first[c]);
+        second[c] = Dot<kPairs>(s, bytes, second[c]);
+      }
     }
 #endif
   }
-  const VF u = hn::Set(df, unit), f = hn::Set(df, factor);
-  HWY_UNROLL(kN)
-  for (int c = 0; c < kN; ++c, out += kLanes, left -= kLanes) {
+  const VF unit = hn::Set(df, factor.unit), kept = hn::Set(df, keep);
+  HWY_UNROLL(kVectors)
+  for (int c = 0; c < kVectors; ++c, to += kLanes) {
 #if SOTTO_Q8_WIDE
     const VI32 sum =
         hn::Add(hn::ConcatEven(di, second[c], first[c]), hn::ConcatOdd(di, second[c], first[c]));
 #else
-    const VI32 sum = hn::Add(hn::ShiftLeft<kWeightBits / 2>(first[c]), second[c]);
+    const VI32 sum = kWeights ? hn::Add(hn::ShiftLeft<kWeightBits / 2>(first[c]), second[c])
+                              : hn::Sub(first[c], second[c]);
 #endif
-    const size_t lanes = static_cast<size_t>(std::min<int64_t>(kLanes, left));
-    const VF before = hn::Mul(f, hn::LoadN(df, out, lanes));
-    hn::StoreN(hn::MulAdd(u, hn::ConvertTo(df, sum), before), df, out, lanes);
+    const VF scale = scales == nullptr ? unit : hn::Mul(unit, hn::LoadU(df, scales + c * kLanes));
+    hn::StoreU(hn::MulAdd(scale, hn::ConvertTo(df, sum), hn::Mul(kept, hn::LoadU(df, to))), df, to);
   }
 }
 
-// out = factor out + sum_j p[j] scales[j] rows[j], for at most kMostWeights rows and p >= 0.
-void MixI8(const float* p, const int8_t* fours, const float* scales, int64_t count, int64_t dim,
+// dots[j] = factor * scales[j] * q . key j, for whole tiles that have `count` keys; `rounded` is
+// kept from call to call with the same query and factor.
+void DotsI8(const float* q, const int8_t* keys, const float* scales, int64_t count, int64_t dim,
+            int64_t width, float factor, RoundedFactor& rounded, float* dots) {
+  const int64_t lanes = (count + kPackedLanes - 1) / kPackedLanes * kPackedLanes;
+  std::fill_n(dots, lanes, 0.0f);
+  for (int64_t from = 0; from < dim; from += kQueryPart) {
+    if (dim > kQueryPart || rounded.fours == 0)
+      rounded.RoundQuery(q + from, std::min(kQueryPart, dim - from), factor);
+    WithDots([&](auto pairs) HWY_ATTR {
+      for (int64_t j = 0; j < lanes; j += kPackedLanes) {
+        MultiplyTile<pairs, false>(rounded, keys + j * width + from / 4 * kTileFour, scales + j,
+                                   1.0f, dots + j);
+      }
+    });
+  }
+}
+
+// out = factor out + sum_j p[j] scales[j] (value j), for at most kPackedRows values and p >= 0.
+void MixI8(const float* p, const int8_t* values, const float* scales, int64_t count, int64_t dim,
            float factor, float* out) {
-  HWY_ALIGN float products[kMostWeights];
+  HWY_ALIGN float products[kPackedRows];
   for (int64_t j = 0; j < count; ++j) products[j] = p[j] * scales[j];
-  RoundedWeights weights;
-  const float unit = weights.Round(products, count);
+  RoundedFactor weights;
+  weights.RoundWeights(products, count);
   WithDots([&](auto pairs) HWY_ATTR {
-    int64_t x = 0;
-    const auto mix = [&]<int kN>() HWY_ATTR {
-      for (; x + (kN - 1) * kLanes < dim; x += kN * kLanes)
-        MixFours<pairs, kN>(weights, fours + x * 4, count, dim, unit, factor, out + x, dim - x);
-    };
-    mix.template operator()<4>();
-    mix.template operator()<1>();
+    for (int64_t x = 0; x < dim; x += kPackedLanes, values += kPackedRows * kPackedLanes) {
+      const int64_t left = dim - x;
+      if (HWY_LIKELY(left >= kPackedLanes)) {
+        MultiplyTile<pairs, true>(weights, values, nullptr, factor, out + x);
+      } else {
+        HWY_ALIGN float last[kPackedLanes] = {};
+        std::copy_n(out + x, left, last);
+        MultiplyTile<pairs, true>(weights, values, nullptr, factor, last);
+        std::copy_n(last, left, out + x);
+      }
+    }
   });
 }
 

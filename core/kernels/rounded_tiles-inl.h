@@ -1,10 +1,10 @@
 // Tiles of queries against int8 keys and values, in whole numbers. Both products of attention are
 //   c[r, i] = or += sum_k a[r, k] b[k, i] for queries i across the lanes,
-// a being keys [keys, dim] times rounded queries, or values [dim, keys] times rounded weights (see
-// packed_rows-inl.h). Depth goes by fours: a has four adjacent values for a row, and b two
-// 32-bit lanes a query, [depth / 4][2][width]. Bytes are multiplied by fours of 7 bits, the two
-// being the factors that packed_rows-inl.h tells of; where there are but products of int16 pairs,
-// the first two of the four and the others. Included once a target.
+// a being keys times rounded queries, or values times rounded weights, in the tiles that
+// PackedHeads tells of, whose lanes are the rows here. Depth goes by fours: a has four adjacent
+// values for a row, and b two 32-bit lanes a query, [depth / 4][2][width]. Bytes are multiplied by
+// fours of 7 bits, the two being the factors that packed_rows-inl.h tells of; where there are but
+// products of int16 pairs, the first two of the four and the others. Included once a target.
 #if defined(SOTTO_CORE_KERNELS_ROUNDED_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SOTTO_CORE_KERNELS_ROUNDED_TILES_INL_H_
 #undef SOTTO_CORE_KERNELS_ROUNDED_TILES_INL_H_
@@ -29,8 +29,8 @@ constexpr int64_t kWidth = 2 * kLanes;  // of a tile
 HWY_INLINE int64_t RoundedLanes(int64_t depth) { return (depth + 3) / 4 * 2 * kWidth; }
 
 struct RoundedProduct {
-  const Activation8* a;  // row r's four at depth 4k begin at a + r * row + k * four
-  int64_t row, four, rows;
+  const Activation8* a;
+  int64_t tile, rows;  // the values from one tile to the next, and the rows of all
   const int32_t* b;
   int64_t fours;
   bool weights;                // whether b holds weights, or queries
@@ -45,20 +45,19 @@ template <int kR, bool kPairs>
 HWY_NOINLINE void RoundedTile(const RoundedProduct& p, int64_t r) {
   const DF df;
   const DI32 di;
-  const int64_t row = p.row, four = p.four;
-  const Activation8* a = p.a + r * row;
+  const Activation8* a = p.a + r / kPackedLanes * p.tile + r % kPackedLanes * 4;
   const int32_t* b = p.b;
   VI32 first[kR][2], second[kR][2];
   HWY_UNROLL(kR)
   for (int i = 0; i < kR; ++i) {
     first[i][0] = first[i][1] = second[i][0] = second[i][1] = hn::Zero(di);
   }
-  for (int64_t k = p.fours; k > 0; --k, a += four, b += 2 * kWidth) {
+  for (int64_t k = p.fours; k > 0; --k, a += kTileFour, b += 2 * kWidth) {
     const VI32 b00 = hn::LoadU(di, b), b01 = hn::LoadU(di, b + kLanes);
     const VI32 b10 = hn::LoadU(di, b + 2 * kLanes), b11 = hn::LoadU(di, b + 3 * kLanes);
     HWY_UNROLL(kR)
     for (int i = 0; i < kR; ++i) {
-      const Activation8* ai = a + i * row;
+      const Activation8* ai = a + i * 4;
 #if SOTTO_Q8_WIDE
       const DI16 d16;
       const auto add = [=](const Activation8* from, VI32 b, VI32& sum) HWY_ATTR {
@@ -176,7 +175,7 @@ float RoundWeights(const float* p, const float* scales, int64_t keys, int32_t* t
 }
 
 #if SOTTO_Q8_WIDE
-// Writes up to a vector past the end.
+// For a `count` of whole tiles.
 void Widen(const int8_t* from, int64_t count, int16_t* to) {
   const DI16 d16;
   const hn::Rebind<int8_t, DI16> d8;

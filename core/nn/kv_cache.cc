@@ -19,8 +19,10 @@ Tensor New(Context& ctx, const Shape& shape, DType dtype) {
   return tensor.ok() ? *std::move(tensor) : ctx.Fail(tensor.status());
 }
 
+// [batch, heads, rows, dim], or as much more as the dtype asks for.
 KeysValues NewPair(Context& ctx, Shape shape, DType dtype) {
-  if (dtype == DType::kI8) shape.set_dim(2, (shape[2] + 3) / 4 * 4);  // see PackedHeads
+  shape.set_dim(2, PackedRowsFor(dtype, shape[2]));
+  shape.set_dim(3, PackedWidthFor(dtype, shape[3]));
   KeysValues out{New(ctx, shape, dtype), New(ctx, shape, dtype)};
   if (dtype == DType::kI8) {
     const Shape rows({shape[0], shape[1], shape[2]});
@@ -30,25 +32,23 @@ KeysValues NewPair(Context& ctx, Shape shape, DType dtype) {
   return out;
 }
 
-// Writes x [batch, fresh, heads * dim] to rows [at, at + fresh) of `to` [batch, heads, rows, dim],
-// keys or values.
+// Writes keys or values x [batch, fresh, heads * dim] to rows [at, at + fresh) of `to` [batch,
+// heads, rows, width].
 void Write(Context& ctx, const Tensor& x, int64_t at, bool values, Tensor& to, Tensor& scales) {
-  const int64_t heads = to.dim(1), rows = to.dim(2), dim = to.dim(3), fresh = x.dim(1);
-  const auto row = static_cast<size_t>(dim) * DTypeBytes(to.dtype());
+  const int64_t heads = to.dim(1), rows = to.dim(2), width = to.dim(3), fresh = x.dim(1),
+                dim = x.dim(2) / heads;
   const auto write = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* from = x.f32() + (i / heads * fresh * heads + i % heads) * dim;
-      char* head = static_cast<char*>(to.data()) + static_cast<size_t>(i * rows) * row;
-      char* out = head + static_cast<size_t>(at) * row;
+      const int64_t head = i * rows * width, row = head + at * width;
       if (to.dtype() == DType::kF32) {
         for (int64_t t = 0; t < fresh; ++t)
-          std::memcpy(out + static_cast<size_t>(t) * row, from + t * heads * dim, row);
-      } else if (to.dtype() == DType::kI8 && values) {
-        PackFours(from, heads * dim, at, fresh, dim, reinterpret_cast<int8_t*>(head),
-                  scales.f32() + i * rows);
+          std::copy_n(from + t * heads * dim, dim, to.f32() + row + t * dim);
+      } else if (to.dtype() == DType::kF16) {
+        PackRowsF16(from, heads * dim, fresh, dim, static_cast<uint16_t*>(to.data()) + row);
       } else {
-        PackRows(from, heads * dim, fresh, dim, to.dtype(), out,
-                 scales ? scales.f32() + i * rows + at : nullptr);
+        PackRowsI8(from, heads * dim, at, fresh, dim, values,
+                   static_cast<int8_t*>(to.data()) + head, scales.f32() + i * rows);
       }
     }
   };
@@ -58,10 +58,10 @@ void Write(Context& ctx, const Tensor& x, int64_t at, bool values, Tensor& to, T
 }
 
 // The first `filled` rows of every head of `from` [batch, heads, rows, ...], to the same heads of
-// batch row `b_to`; whole fours of them where there are.
+// batch row `b_to`; whole blocks of kPackedRows where there are.
 void CopyRows(const Tensor& from, int64_t b_from, Tensor& to, int64_t b_to, int64_t filled) {
   const int64_t heads = from.dim(1), rows_from = from.dim(2), rows_to = to.dim(2);
-  filled = std::min((filled + 3) / 4 * 4, rows_from);
+  filled = std::min(PackedRowsFor(DType::kI8, filled), rows_from);
   const size_t row = from.bytes() / static_cast<size_t>(from.dim(0) * heads * rows_from);
   for (int64_t h = 0; h < heads; ++h) {
     std::memcpy(
@@ -160,7 +160,8 @@ void KvCache::Reorder(Context& ctx, std::span<const int32_t> rows) {
 bool KvCache::Reserve(Context& ctx, KeysValues& held, int64_t batch, int64_t heads, int64_t tokens,
                       int64_t dim) {
   const Tensor& keys = held.keys;
-  if (keys && (keys.dim(0) != batch || keys.dim(1) != heads || keys.dim(3) != dim)) {
+  if (keys && (keys.dim(0) != batch || keys.dim(1) != heads ||
+               keys.dim(3) != PackedWidthFor(dtype_, dim))) {
     ctx.Fail(InvalidArgument(StrCat("the cache holds ", keys.shape().ToString(),
                                     "; it cannot take a batch of ", batch)));
     return false;

@@ -464,7 +464,7 @@ HeadsView CachedView(const Tensor& t) {
   return {const_cast<float*>(t.f32()), t.dim(1) * head, t.dim(3), head};
 }
 PackedHeads PackedOf(const Tensor& t, const Tensor& scales) {
-  return {t.dtype(), t.data(), scales ? scales.f32() : nullptr, t.dim(2)};
+  return {t.dtype(), t.data(), scales ? scales.f32() : nullptr, t.dim(2), t.dim(3)};
 }
 
 HeadsView GradView(Context& ctx, const Tensor& t, Tensor& scratch, int64_t heads) {
@@ -494,14 +494,15 @@ Tensor Attention(Context& ctx, const Tensor& q, const KeysValues& kv, const Atte
     return fail("shapes do not match");
   if (spec.heads <= 0 || spec.kv_heads <= 0 || spec.heads % spec.kv_heads != 0 ||
       q.dim(2) % spec.heads != 0 || (cached && k.dim(1) != spec.kv_heads) ||
-      (cached ? k.dim(1) * k.dim(3) : k.dim(2)) * spec.heads != q.dim(2) * spec.kv_heads) {
+      (cached ? k.dim(3) != PackedWidthFor(k.dtype(), q.dim(2) / spec.heads)
+              : k.dim(2) * spec.heads != q.dim(2) * spec.kv_heads)) {
     return fail("the heads do not divide the width");
   }
   if (packed) {
     const bool bytes = k.dtype() == DType::kI8;
     const Shape scales({k.dim(0), k.dim(1), cached ? k.dim(2) : 0});
     if (!cached || (!bytes && k.dtype() != DType::kF16) ||
-        (bytes && (k.dim(2) % 4 != 0 || kv.key_scales.shape() != scales ||
+        (bytes && (k.dim(2) % kPackedRows != 0 || kv.key_scales.shape() != scales ||
                    kv.value_scales.shape() != scales)))
       return fail("keys and values are kept in no known way");
     if (Taped(ctx, q) || (spec.dropout > 0 && ctx.dropout() > 0))

@@ -57,8 +57,8 @@ Tensor Unfold(Context& ctx, const Tensor& x, int64_t taps);
 Tensor Rotary(Context& ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, int64_t heads);
 
 // What attention reads: keys and values [batch, rows, kv_heads * dim] of f32, or as a cache keeps
-// them, [batch, kv_heads, rows, dim] of kF32, kF16 or kI8, of which the last have a scale a row
-// ([batch, kv_heads, rows], f32) and values in fours of rows (see PackedHeads).
+// them, [batch, kv_heads, rows, width] of kF32, kF16 or kI8, of which the last have a scale a row
+// ([batch, kv_heads, rows], f32) and lie in tiles (see PackedHeads).
 struct KeysValues {
   Tensor keys, values;
   Tensor key_scales, value_scales;

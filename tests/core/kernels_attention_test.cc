@@ -214,23 +214,23 @@ struct Packed {
 
   Packed(const Problem& p, const HeadsView& from, DType dtype, bool values) {
     const Case& c = p.c;
-    const int64_t rows = (c.keys + 7) / 4 * 4, heads = c.batch * c.kv_heads,
-                  row = c.dim * DTypeBytes(dtype);
-    data.assign(heads * rows * row + 64, 0x55);  // read, but not used, past their end
+    const int64_t rows = PackedRowsFor(dtype, c.keys + 4), heads = c.batch * c.kv_heads,
+                  width = PackedWidthFor(dtype, c.dim), row = width * DTypeBytes(dtype);
+    data.assign(heads * rows * row + 64, 0x55);  // read, but not used, past what is filled
     scales.assign(heads * rows, kInf);
     for (int64_t h = 0; h < heads; ++h) {
       const float* head =
           from.data + h / c.kv_heads * from.batch_stride + h % c.kv_heads * from.head_stride;
       char* to = data.data() + h * rows * row;
-      if (values && dtype == DType::kI8) {
-        scalar::PackFours(head, from.token_stride, 0, c.keys, c.dim, reinterpret_cast<int8_t*>(to),
-                          scales.data() + h * rows);
+      if (dtype == DType::kI8) {
+        scalar::PackRowsI8(head, from.token_stride, 0, c.keys, c.dim, values,
+                           reinterpret_cast<int8_t*>(to), scales.data() + h * rows);
       } else {
-        scalar::PackRows(head, from.token_stride, c.keys, c.dim, dtype, to,
-                         scales.data() + h * rows);
+        scalar::PackRowsF16(head, from.token_stride, c.keys, c.dim,
+                            reinterpret_cast<uint16_t*>(to));
       }
     }
-    view = {dtype, data.data(), scales.data(), rows};
+    view = {dtype, data.data(), scales.data(), rows, width};
   }
 };
 
@@ -242,33 +242,49 @@ TEST(AttentionKernels, RowsArePackedAsTheirTwinPacksThem) {
                    rows.begin() + 1 + (dim + 2), [](float x) { return x * 1e5f; });
     for (int64_t x = 0; x < dim; ++x) rows[1 + 2 * (dim + 2) + x] *= 1e-6f;  // subnormal in f16
     rows[1 + 3 * (dim + 2)] = kInf;
-    for (const DType dtype : {DType::kF16, DType::kI8}) {
-      const size_t bytes = static_cast<size_t>(5 * dim) * DTypeBytes(dtype);
-      std::vector<char> want(bytes);
-      Floats want_scales(5, 77.0f);
-      scalar::PackRows(rows.data() + 1, dim + 2, 5, dim, dtype, want.data(), want_scales.data());
+    SCOPED_TRACE("dim " + std::to_string(dim));
+    std::vector<uint16_t> want(5 * dim);
+    scalar::PackRowsF16(rows.data() + 1, dim + 2, 5, dim, want.data());
+    ForEachTarget([&] {
+      std::vector<uint16_t> got(5 * dim);
+      PackRowsF16(rows.data() + 1, dim + 2, 5, dim, got.data());
+      EXPECT_EQ(got, want);
+    });
+    // The five rows of int8 around the end of a block, and nothing else.
+    for (const bool values : {false, true}) {
+      const size_t all = 2 * kPackedRows, bytes = all * PackedWidthFor(DType::kI8, dim);
+      std::vector<int8_t> want(bytes, 0x55);
+      Floats want_scales(all, 77.0f);
+      scalar::PackRowsI8(rows.data() + 1, dim + 2, kPackedRows - 2, 5, dim, values, want.data(),
+                         want_scales.data());
+      EXPECT_EQ(std::count(want.begin(), want.end(), 0x55), bytes - 5 * dim);
       ForEachTarget([&] {
-        SCOPED_TRACE("dim " + std::to_string(dim));
-        std::vector<char> got(bytes);
-        Floats scales(5, 77.0f);
-        PackRows(rows.data() + 1, dim + 2, 5, dim, dtype, got.data(), scales.data());
-        EXPECT_EQ(std::memcmp(got.data(), want.data(), bytes), 0);
-        EXPECT_EQ(std::memcmp(scales.data(), want_scales.data(), sizeof(float) * 5), 0);
+        std::vector<int8_t> got(bytes, 0x55);
+        Floats scales(all, 77.0f);
+        PackRowsI8(rows.data() + 1, dim + 2, kPackedRows - 2, 5, dim, values, got.data(),
+                   scales.data());
+        EXPECT_EQ(got, want);
+        EXPECT_EQ(std::memcmp(scales.data(), want_scales.data(), sizeof(float) * all), 0);
       });
     }
-    // The five rows as the third to the seventh of eight.
-    std::vector<int8_t> want(8 * dim, 0x55);
-    Floats want_scales(8, 77.0f);
-    scalar::PackFours(rows.data() + 1, dim + 2, 2, 5, dim, want.data(), want_scales.data());
-    ForEachTarget([&] {
-      SCOPED_TRACE("fours of dim " + std::to_string(dim));
-      std::vector<int8_t> got(8 * dim, 0x55);
-      Floats scales(8, 77.0f);
-      PackFours(rows.data() + 1, dim + 2, 2, 5, dim, got.data(), scales.data());
-      EXPECT_EQ(got, want);
-      EXPECT_EQ(std::memcmp(scales.data(), want_scales.data(), sizeof(float) * 8), 0);
-    });
   }
+}
+
+TEST(AttentionKernels, TilesHoldEveryRowAndDimOnceWhereTheyAreSaidTo) {
+  constexpr int64_t kWidth = 48, kRows = 2 * kPackedRows;
+  for (const bool values : {false, true}) {
+    std::vector<int> seen(kRows * kWidth);
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t x = 0; x < kWidth; ++x) ++seen[PackedIndex(values, kWidth, r, x)];
+    }
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), kRows * kWidth);
+  }
+  // [lanes / 16, depth / 4, 16, 4]: row 37 is lane 5 of the third tile of keys, of 12 fours.
+  EXPECT_EQ(PackedIndex(false, kWidth, 37, 9), ((2 * 12 + 2) * 16 + 5) * 4 + 1);
+  EXPECT_EQ(PackedIndex(false, kWidth, 64 + 37, 9), 64 * kWidth + ((2 * 12 + 2) * 16 + 5) * 4 + 1);
+  // Dim 37 is lane 5 of the third tile of values, of 16 fours.
+  EXPECT_EQ(PackedIndex(true, kWidth, 9, 37), ((2 * 16 + 2) * 16 + 5) * 4 + 1);
+  EXPECT_EQ(PackedIndex(true, kWidth, 64 + 9, 37), 64 * kWidth + ((2 * 16 + 2) * 16 + 5) * 4 + 1);
 }
 
 TEST(AttentionKernels, PackedKeysAndValuesGiveWhatTheirTwinGives) {

@@ -28,12 +28,12 @@ Tensor Noise(const Shape& shape, uint64_t seed) {
 // Value x of token t of a head, as keys or values are kept.
 float At(const Tensor& held, const Tensor& scales, bool values, int64_t b, int64_t h, int64_t t,
          int64_t x) {
-  const int64_t dim = held.dim(3), row = (b * held.dim(1) + h) * held.dim(2) + t;
+  const int64_t width = held.dim(3), head = (b * held.dim(1) + h) * held.dim(2), row = head + t;
   if (held.dtype() == DType::kF16)
-    return F16ToF32(static_cast<const uint16_t*>(held.data())[row * dim + x]);
-  if (held.dtype() != DType::kI8) return held.f32()[row * dim + x];
-  const int64_t at = values ? (row - t % 4) * dim + x * 4 + t % 4 : row * dim + x;
-  return scales.f32()[row] * static_cast<float>(static_cast<const int8_t*>(held.data())[at]);
+    return F16ToF32(static_cast<const uint16_t*>(held.data())[row * width + x]);
+  if (held.dtype() != DType::kI8) return held.f32()[row * width + x];
+  const auto* bytes = static_cast<const int8_t*>(held.data()) + head * width;
+  return scales.f32()[row] * static_cast<float>(bytes[PackedIndex(values, width, t, x)]);
 }
 float KeyAt(const KeysValues& held, int64_t b, int64_t h, int64_t t, int64_t x) {
   return At(held.keys, held.key_scales, false, b, h, t, x);
@@ -130,16 +130,19 @@ INSTANTIATE_TEST_SUITE_P(All, KvCacheOf, testing::Values("fp32", "fp16", "q8"));
 TEST(KvCache, TakesNoMoreRoomThanIsNeededAndLeavesNoneBehind) {
   Arena arena;
   Context ctx(&arena);
-  for (const auto& [dtype, row] :
-       {std::pair(DType::kF32, 2 * 4 * 8), std::pair(DType::kF16, 2 * 2 * 8),
-        std::pair(DType::kI8, 2 * (8 + 4 * 2))}) {
-    KvCache cache(dtype, 100);
+  struct Room {
+    DType dtype;
+    int rows, row;  // those of int8 lie in blocks
+  };
+  for (const Room& room : {Room{DType::kF32, 100, 2 * 4 * 32}, Room{DType::kF16, 100, 2 * 2 * 32},
+                           Room{DType::kI8, 128, 2 * (32 + 4 * 2)}}) {
+    KvCache cache(room.dtype, 100);
     for (int t = 0; t < 100; ++t) {
-      cache.Append(ctx, 0, Noise({1, 1, 8}, t), Noise({1, 1, 8}, t), 2);
+      cache.Append(ctx, 0, Noise({1, 1, 32}, t), Noise({1, 1, 32}, t), 2);
       cache.Advance(1);
     }
     EXPECT_EQ(cache.capacity(), 100);
-    EXPECT_EQ(cache.bytes(), static_cast<size_t>(100 * row));
+    EXPECT_EQ(cache.bytes(), static_cast<size_t>(room.rows * room.row));
   }
   EXPECT_EQ(arena.bytes_held(), 0u);
 }
