@@ -59,8 +59,8 @@ execFileSync(
   ],
   { stdio: ['ignore', 'inherit', 'pipe'] },
 );
-// Functions of the same code, which had to stay apart until now.
+// Functions of the same code, and small ones with one caller, had to stay apart until now.
 for (const half of [module, secondary]) {
-  const merged = ['--duplicate-function-elimination', half, '-o', half];
-  execFileSync(wasmSplit.replace(/wasm-split(?=[^/]*$)/, 'wasm-opt'), [...features, ...merged]);
+  const again = ['-Os', '--one-caller-inline-max-function-size=30', half, '-o', half];
+  execFileSync(wasmSplit.replace(/wasm-split(?=[^/]*$)/, 'wasm-opt'), [...features, ...again]);
 }
