@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <iterator>
 
 #include "core/kernels/attention.h"
 #include "core/kernels/constant.h"
@@ -133,6 +132,7 @@ HWY_NOINLINE void UnpackF16(const uint16_t* from, int64_t dim, float* to) {
 // is the difference of two such factors, and a weight 128 times one and another.
 
 constexpr int kWeightBits = 14;
+constexpr float kMostWeight = (1 << kWeightBits) - 1;
 constexpr int64_t kTileFour = 4 * kPackedLanes;  // bytes of a tile for four of its depth
 
 // Rounds a row of keys to where its dim 0 belongs; returns its scale.
@@ -213,14 +213,13 @@ struct RoundedFactor {
 
   // At most kPackedRows weights.
   void RoundWeights(const float* weights, int64_t count) {
-    constexpr float kMost = (1 << kWeightBits) - 1;
 #if SOTTO_Q8_WIDE
-    unit = Round(weights, count, kMost, values);
+    unit = Round(weights, count, kMostWeight, values);
 #else
     const DI16 d16;
     const hn::Rebind<uint8_t, DI16> d8;
     HWY_ALIGN int16_t rounded[kPackedRows];
-    unit = Round(weights, count, kMost, rounded);
+    unit = Round(weights, count, kMostWeight, rounded);
     for (int64_t j = 0; j < 4 * fours; j += 2 * kLanes) {
       const auto w = hn::Load(d16, rounded + j);
       hn::Store(hn::DemoteTo(d8, hn::ShiftRight<kWeightBits / 2>(w)), d8, first + j);

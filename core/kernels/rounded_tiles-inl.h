@@ -145,10 +145,9 @@ void RoundQueries(const float* q, int64_t stride, int64_t count, int64_t dim, fl
 float RoundWeights(const float* p, const float* scales, int64_t keys, int32_t* to) {
   const DI32 di;
   const DF df;
-  constexpr float kMost = (1 << kWeightBits) - 1;
   float inverse;
-  const float unit = RowScale(scales, keys, &inverse) * (127.0f / kMost);
-  inverse *= kMost / 127.0f;
+  const float unit = RowScale(scales, keys, &inverse) * (127 / kMostWeight);
+  inverse *= kMostWeight / 127;
   for (int64_t j = 0; j < keys; j += 4, to += 2 * kWidth) {
     for (int64_t x = 0; x < kWidth; x += kLanes) {
       const auto weight = [=](int64_t key) HWY_ATTR {
