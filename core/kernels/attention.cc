@@ -215,7 +215,7 @@ HWY_NOINLINE void MultiplyGradient(const float* a, int64_t stride_a, const float
 // Keys and values of one head that are int8, in tiles, for products with blocks of queries: those
 // from key `first` on, where a block of keys begins.
 struct RoundedHead {
-  int64_t first, width;
+  int64_t first;
   const Activation8 *keys, *values;
   const float *key_scales, *value_scales;  // from key 0 on
 };
@@ -315,8 +315,8 @@ void RawScores(const AttentionArgs& a, const Block& block, int64_t key, int64_t 
 void RoundedScores(const AttentionArgs& a, const RoundedHead& head, int64_t key, int64_t keys,
                    const Tiles& t) {
   for (int64_t from = 0; from < a.dim; from += kQueryPart) {
-    MultiplyRounded({.a = head.keys + (key - head.first) * head.width + from / 4 * kTileFour,
-                     .tile = kPackedLanes * head.width,
+    MultiplyRounded({.a = head.keys + (key - head.first) * a.packed_k.width + from / 4 * kTileFour,
+                     .tile = kPackedLanes * a.packed_k.width,
                      .rows = keys,
                      .b = t.rounded + RoundedLanes(from),
                      .fours = (std::min(kQueryPart, a.dim - from) + 3) / 4,
@@ -334,7 +334,7 @@ void MixRounded(const AttentionArgs& a, const RoundedHead& head, int64_t key, in
                 const Tiles& t) {
   HWY_ALIGN float units[kWidth];
   std::fill_n(units, kWidth, RoundWeights(t.s, head.value_scales + key, keys, t.weights));
-  MultiplyRounded({.a = head.values + (key - head.first) * head.width,
+  MultiplyRounded({.a = head.values + (key - head.first) * a.packed_v.width,
                    .tile = kPackedLanes * kPackedRows,
                    .rows = a.dim,
                    .b = t.weights,
@@ -682,11 +682,7 @@ RoundedHead RoundHead(const AttentionArgs& a, const Block& block, int64_t kv, fl
   const auto *keys = PackedRow<int8_t>(a.packed_k, a, block.batch, kv, begin),
              *values = PackedRow<int8_t>(a.packed_v, a, block.batch, kv, begin);
 #endif
-  return {begin,
-          a.packed_k.width,
-          keys,
-          values,
-          PackedScale(a.packed_k, a, block.batch, kv, 0),
+  return {begin, keys, values, PackedScale(a.packed_k, a, block.batch, kv, 0),
           PackedScale(a.packed_v, a, block.batch, kv, 0)};
 }
 
@@ -759,11 +755,14 @@ void PackRowsI8(const float* from, int64_t stride, int64_t first, int64_t count,
   const int64_t width = PackedWidthFor(DType::kI8, dim), end = first + count;
   for (int64_t r = first; r < end;) {
     int8_t* to = head + PackedIndex(values, width, r, 0);
-    const int64_t rows =
-        values && r % 4 == 0 && r + 4 <= end && PackFourValues(from, stride, dim, to, scales + r)
-            ? 4
-            : 1;
-    if (rows == 1) scales[r] = values ? PackValue(from, dim, to) : PackKey(from, dim, to);
+    int64_t rows = 1;
+    if (!values) {
+      scales[r] = PackKey(from, dim, to);
+    } else if (r % 4 == 0 && r + 4 <= end && PackFourValues(from, stride, dim, to, scales + r)) {
+      rows = 4;
+    } else {
+      scales[r] = PackValue(from, dim, to);
+    }
     r += rows, from += rows * stride;
   }
 }

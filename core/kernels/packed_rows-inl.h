@@ -165,10 +165,11 @@ HWY_NOINLINE bool PackFourValues(const float* from, int64_t stride, int64_t dim,
                                  float* scales) {
   const DF df;
   const DI32 di;
+  if (dim % kLanes != 0) return false;
   float inverse[4];
   for (int i = 0; i < 4; ++i) {
     scales[i] = RowScale(from + i * stride, dim, inverse + i);
-    if (inverse[i] == 0 || dim % kLanes != 0) return false;
+    if (inverse[i] == 0) return false;
   }
   const VI32 byte = hn::Set(di, 255);
   for (int64_t x = 0; x < dim; x += kLanes) {
@@ -182,6 +183,15 @@ HWY_NOINLINE bool PackFourValues(const float* from, int64_t stride, int64_t dim,
   }
   return true;
 }
+
+#if !SOTTO_Q8_WIDE
+// The two factors of a query's bytes.
+HWY_INLINE void StoreSigns(hn::Vec<DI8> v, void* positive, void* negative) {
+  const DI8 d;
+  hn::StoreU(hn::Max(v, hn::Zero(d)), d, static_cast<int8_t*>(positive));
+  hn::StoreU(hn::Max(hn::Neg(v), hn::Zero(d)), d, static_cast<int8_t*>(negative));
+}
+#endif
 
 // What a tile is multiplied by along its depth: a query, or weights.
 struct RoundedFactor {
@@ -199,15 +209,10 @@ struct RoundedFactor {
 #if SOTTO_Q8_WIDE
     unit = factor * Round(q, count, 127, values);
 #else
-    const DI8 d;
-    const DU8 du;
     HWY_ALIGN int8_t rounded[kQueryPart];
     unit = factor * Round(q, count, 127, rounded);
-    for (int64_t i = 0; i < 4 * fours; i += 4 * kLanes) {
-      const auto v = hn::Load(d, rounded + i);
-      hn::Store(hn::BitCast(du, hn::Max(v, hn::Zero(d))), du, first + i);
-      hn::Store(hn::BitCast(du, hn::Max(hn::Neg(v), hn::Zero(d))), du, second + i);
-    }
+    for (int64_t i = 0; i < 4 * fours; i += 4 * kLanes)
+      StoreSigns(hn::Load(DI8(), rounded + i), first + i, second + i);
 #endif
   }
 

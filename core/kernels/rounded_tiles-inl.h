@@ -130,12 +130,8 @@ void RoundQueries(const float* q, int64_t stride, int64_t count, int64_t dim, fl
     hn::StoreU(first0, di, lane), hn::StoreU(first1, di, lane + kLanes);
     hn::StoreU(second0, di, lane + 2 * kLanes), hn::StoreU(second1, di, lane + 3 * kLanes);
 #else
-    const DI8 d8;
-    for (int64_t i = 0; i < kWidth; i += kLanes) {
-      const auto v = hn::BitCast(d8, hn::LoadU(di, lane + i));
-      hn::StoreU(hn::BitCast(di, hn::Max(v, hn::Zero(d8))), di, lane + i);
-      hn::StoreU(hn::BitCast(di, hn::Max(hn::Neg(v), hn::Zero(d8))), di, lane + kWidth + i);
-    }
+    for (int64_t i = 0; i < kWidth; i += kLanes)
+      StoreSigns(hn::BitCast(DI8(), hn::LoadU(di, lane + i)), lane + i, lane + kWidth + i);
 #endif
   }
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/parallel.h"
@@ -252,6 +253,7 @@ TEST(AttentionKernels, RowsArePackedAsTheirTwinPacksThem) {
     });
     // The five rows of int8 around the end of a block, and nothing else.
     for (const bool values : {false, true}) {
+      SCOPED_TRACE(values ? "values" : "keys");
       const size_t all = 2 * kPackedRows, bytes = all * PackedWidthFor(DType::kI8, dim);
       std::vector<int8_t> want(bytes, 0x55);
       Floats want_scales(all, 77.0f);
@@ -266,6 +268,28 @@ TEST(AttentionKernels, RowsArePackedAsTheirTwinPacksThem) {
         EXPECT_EQ(got, want);
         EXPECT_EQ(std::memcmp(scales.data(), want_scales.data(), sizeof(float) * all), 0);
       });
+    }
+  }
+}
+
+TEST(AttentionKernels, ManyRowsArePackedAtOnceAsTheirTwinPacksThem) {
+  constexpr int64_t kCount = 15, kFirst = kPackedRows - 6;
+  for (const int64_t dim : {4, 16, 30, 64, 272}) {
+    Floats rows = Normal(kCount * dim, 9);
+    std::fill_n(rows.begin() + 7 * dim, dim, 0.0f);
+    rows[12 * dim] = kInf;
+    for (const bool values : {false, true}) {
+      SCOPED_TRACE((values ? "values of dim " : "keys of dim ") + std::to_string(dim));
+      const auto pack = [&](auto pack_rows) {
+        std::vector<int8_t> bytes(2 * kPackedRows * PackedWidthFor(DType::kI8, dim), 0x55);
+        Floats scales(2 * kPackedRows, 77.0f);
+        pack_rows(rows.data(), dim, kFirst, kCount, dim, values, bytes.data(), scales.data());
+        EXPECT_TRUE(std::isnan(scales[kFirst + 12]));
+        scales[kFirst + 12] = 0;
+        return std::pair(bytes, scales);
+      };
+      const auto want = pack(scalar::PackRowsI8);
+      ForEachTarget([&] { EXPECT_EQ(pack(PackRowsI8), want); });
     }
   }
 }
