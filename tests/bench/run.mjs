@@ -228,11 +228,17 @@ async function once(c, engine, model) {
       const first = await openPage(context, '', { note: false }).then((page) =>
         page.goto('about:blank').then(() => page),
       );
+      const begin = 'started ';
       const visit = () =>
         downloads(first, async () => {
+          const told = first.waitForEvent('console', {
+            predicate: (message) => message.text().startsWith(begin),
+            timeout: 0,
+          });
           await first.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: 'commit' });
-          await first.waitForFunction(() => globalThis.started);
-          return first.evaluate(() => globalThis.started);
+          const { result, error } = JSON.parse((await told).text().slice(begin.length));
+          if (error) throw new Error(error);
+          return result;
         });
       let result = await visit();
       if (work.visit === 'second') {
