@@ -228,17 +228,13 @@ async function once(c, engine, model) {
       const first = await openPage(context, '', { note: false }).then((page) =>
         page.goto('about:blank').then(() => page),
       );
-      const begin = 'started ';
       const visit = () =>
         downloads(first, async () => {
-          const told = first.waitForEvent('console', {
-            predicate: (message) => message.text().startsWith(begin),
-            timeout: 0,
-          });
-          await first.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: 'commit' });
-          const { result, error } = JSON.parse((await told).text().slice(begin.length));
-          if (error) throw new Error(error);
-          return result;
+          await Promise.all([
+            first.waitForEvent('console', (message) => message.text() === 'started'),
+            first.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: 'commit' }),
+          ]);
+          return first.evaluate(() => globalThis.started);
         });
       let result = await visit();
       if (work.visit === 'second') {
