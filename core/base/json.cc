@@ -319,9 +319,11 @@ class JsonReader {
   bool RawNumber(const char* data, unsigned length, bool) {
     const std::string_view text(data, length);
     const Decimal number = ScanNumber(text);
-    int64_t whole = 0;
-    if (number.integral && std::from_chars(data, data + length, whole).ec == std::errc()) {
-      return Add(Json::Int(whole));
+    // The digits of -2^63 are one more than 2^63 - 1 has.
+    const uint64_t most = uint64_t{std::numeric_limits<int64_t>::max()} + (number.negative ? 1 : 0);
+    if (number.integral && number.exact && number.exponent == 0 && number.significand <= most) {
+      const uint64_t bits = number.negative ? 0 - number.significand : number.significand;
+      return Add(Json::Int(static_cast<int64_t>(bits)));
     }
     const double value = ToDouble(text, number);
     if (!std::isfinite(value)) return Refuse(stream_.Tell() - length, "the number is too large");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/base/sort.h"
 
@@ -44,6 +45,7 @@ class RangeCursor {
     left_ = reader_.Varint();
     Next();
   }
+  bool Reaches(uint32_t page_begin) const { return first_ < page_begin + 256; }
   void Fill(uint32_t page_begin, uint8_t* page) {
     while (first_ < page_begin + 256) {
       const uint32_t begin = std::max(first_, page_begin);
@@ -82,7 +84,16 @@ Properties BuildProperties() {
   Properties table;
   std::vector<uint64_t> hashes;
   uint8_t page[256];
+  bool reached = true;
   for (uint32_t index = 0; index < 0x1100; ++index) {
+    // Empty pages are many, and come in a row. (Those with spaces have more than spaces.)
+    const bool before = std::exchange(
+        reached,
+        std::ranges::any_of(cursors, [&](const RangeCursor& c) { return c.Reaches(index << 8); }));
+    if (!reached && !before) {
+      table.page[index] = table.page[index - 1];
+      continue;
+    }
     std::memset(page, 0, sizeof(page));
     for (RangeCursor& cursor : cursors) cursor.Fill(index << 8, page);
     for (const char32_t space : kSpaces) {

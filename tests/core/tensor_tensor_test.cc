@@ -179,6 +179,31 @@ TEST(Q8, RefusesValuesAndScalesThatDoNotFit) {
   EXPECT_FALSE(PackQ8(rows).ok());
 }
 
+TEST(Q8, TakesEveryValueInRangeAndNoOtherWhereverItStands) {
+  Random random(5);
+  constexpr int64_t k = 11;  // two whole groups and a part
+  int8_t values[k];
+  for (int64_t place = 0; place < k; ++place) {
+    for (int value = -128; value <= 127; ++value) {
+      for (int8_t& v : values)
+        v = static_cast<int8_t>(static_cast<int>(random.NextBelow(127)) - kQ8Max);
+      values[place] = static_cast<int8_t>(value);
+      Q8Packer packer = *Q8Packer::Create(3, k);
+      const Status status = packer.SetRounded(1, values);
+      if (std::abs(value) > kQ8Max) {
+        ASSERT_EQ(status.code(), StatusCode::kInvalidFile);
+        EXPECT_NE(status.message().find(StrCat(" ", value, ";")), std::string::npos);
+        continue;
+      }
+      ASSERT_TRUE(status.ok());
+      packer.SetScale(1, 1);
+      float row[k];
+      UnpackRow(packer.packed(), 1, row);
+      for (int64_t c = 0; c < k; ++c) ASSERT_EQ(row[c], values[c]);
+    }
+  }
+}
+
 TEST(Q8, RowsOfZerosOrInfinitiesGiveZeros) {
   Tensor matrix = *Tensor::Zeros({2, 2});
   matrix.f32()[2] = INFINITY;
