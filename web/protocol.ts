@@ -73,8 +73,11 @@ export interface Calls {
       variant: Variant | undefined;
       threads: number | undefined;
       assetsURL: string | undefined;
+      /** What an earlier worker with the same settings compiled. */
+      code: WebAssembly.Module | undefined;
     };
-    result: undefined;
+    /** What was compiled. */
+    result: WebAssembly.Module;
     notice: never;
   };
   load: { params: LoadParams & { task: string; dtype: string }; result: ModelFacts; notice: ProgressEvent };

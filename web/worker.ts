@@ -20,7 +20,7 @@ import {
 } from './protocol.ts';
 import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
 import type { Generated, GeneratedText } from './stream.ts';
-import { type Choice, chooseVariant, detectFeatures, isNode, type Variant, type Wish } from './variants.ts';
+import { type Choice, chooseVariant, detectFeatures, isNode, type Variant } from './variants.ts';
 
 /** The files of a build: its script, its module, and the part of the module that is loaded when it is first called. */
 type Files = [script: URL, wasm: URL, later?: URL];
@@ -60,7 +60,7 @@ interface Loaded {
   running: Set<ClassHandle>;
 }
 
-let started: Promise<MainModule> | undefined;
+let started: Promise<Started> | undefined;
 /** What runs, where it is not tokenizers alone. */
 let chosen: Choice | undefined;
 const models = new Map<Handle, Loaded>();
@@ -99,7 +99,16 @@ class PageWorker {
 }
 if (!isNode) globalThis.Worker = PageWorker as unknown as typeof Worker;
 
-async function startModule(build: keyof typeof assets, folder: string | undefined, threads = 1): Promise<MainModule> {
+interface Started {
+  module: MainModule;
+  code: WebAssembly.Module;
+}
+
+async function startModule(
+  build: keyof typeof assets,
+  { assetsURL: folder, code: compiled }: Calls['start']['params'],
+  threads = 1,
+): Promise<Started> {
   const [script, wasm, later]: Files = folder
     ? [
         new URL(`sotto-${build}.mjs`, folder),
@@ -109,12 +118,12 @@ async function startModule(build: keyof typeof assets, folder: string | undefine
     : assets[build]();
   try {
     const [code, { default: create }] = await Promise.all([
-      compile(wasm),
+      compiled ?? compile(wasm),
       import(/* webpackIgnore: true */ /* @vite-ignore */ script.href) as Promise<{
         default(options: unknown): Promise<MainModule>;
       }>,
     ]);
-    return await create({
+    const module = await create({
       instantiateWasm(imports: WebAssembly.Imports, ready: (instance: WebAssembly.Instance, code: unknown) => void) {
         const instance = new WebAssembly.Instance(code, imports);
         ready(instance, code);
@@ -127,23 +136,24 @@ async function startModule(build: keyof typeof assets, folder: string | undefine
         : `${script.href}#${later?.href}`,
       poolSize: threads - 1,
     });
+    return { module, code };
   } catch (cause) {
     throw new SottoError('worker', `The engine (${wasm.href}) did not start: ${(cause as Error).message}`, { cause });
   }
 }
 
-async function startEngine(tokenizerOnly: boolean, wish: Wish, folder: string | undefined): Promise<MainModule> {
-  const choice = chooseVariant(detectFeatures(), wish);
-  if (tokenizerOnly) return startModule('tokenizer', folder);
+async function startEngine(params: Calls['start']['params']): Promise<Started> {
+  const choice = chooseVariant(detectFeatures(), params);
+  if (params.tokenizerOnly) return startModule('tokenizer', params);
   chosen = choice;
-  const module = await startModule(choice.variant, folder, choice.threads);
-  module.startThreads(choice.threads);
-  return module;
+  const made = await startModule(choice.variant, params, choice.threads);
+  made.module.startThreads(choice.threads);
+  return made;
 }
 
-function theModule(): Promise<MainModule> {
+async function theModule(): Promise<MainModule> {
   if (!started) throw new SottoError('internal', 'The worker was not started.');
-  return started;
+  return (await started).module;
 }
 
 /** Lets messages in. */
@@ -451,10 +461,10 @@ function dispose(handle: Handle): void {
 }
 
 const handlers: Handlers = {
-  async start({ tokenizerOnly, variant, threads, assetsURL }) {
+  async start(params) {
     // Calls that come right behind this one wait for the module, and share its failure.
-    started = startEngine(tokenizerOnly, { variant, threads }, assetsURL);
-    await started;
+    started = startEngine(params);
+    return (await started).code;
   },
 
   async load(params, serving) {
