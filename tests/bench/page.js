@@ -1,14 +1,9 @@
 // The page's side of the benchmark: opens one engine with one model and times it. run.mjs drives it.
 // Every engine answers alike: open(model, threads) -> { encode(tokens, batch), prompt(tokens), decode(context, steps),
 // product(), tokenize(text), variant }, of which each does what it can; times are milliseconds.
-const engines = {
-  sotto: () => import('./engines/sotto.js'),
-  'onnxruntime-web': () => import('./engines/onnxruntime-web.js'),
-  wllama: () => import('./engines/wllama.js'),
-  litert: () => import('./engines/litert.js'),
-  'huggingface-tokenizers': () => import('./engines/huggingface-tokenizers.js'),
-  kitoken: () => import('./engines/kitoken.js'),
-};
+import { measure } from '/demos/bench/measure.js';
+
+const engineOf = (name) => import(`./engines/${name}.js`);
 
 /** What the engine and the model need: for a peer's files in the origin's private file system, its bytes. */
 async function stored(engine, model) {
@@ -18,7 +13,7 @@ async function stored(engine, model) {
 }
 
 globalThis.bench = async ({ engine, model, threads, work, budget }) => {
-  const { open } = await engines[engine]();
+  const { open } = await engineOf(engine);
   const runner = await open({ ...work, ...model, kind: work.kind }, threads);
   const loaded_bytes = await globalThis.wasmBytes();
   const result = await perform(runner, work, budget);
@@ -26,7 +21,6 @@ globalThis.bench = async ({ engine, model, threads, work, budget }) => {
 };
 
 async function perform(runner, work, budget) {
-  const { measure } = await import('/demos/bench/measure.js'); // not when a page is timed from its navigation on
   switch (work.kind) {
     case 'product': {
       if (!runner.variant) return measure(() => runner.product(), { budget });
@@ -62,7 +56,7 @@ async function perform(runner, work, budget) {
 /** Puts the model where the next page finds it, as an application would: in the origin's private file system. */
 globalThis.prepareLoad = async ({ engine, model }) => {
   if (engine === 'sotto') {
-    await (await engines.sotto()).open({ ...model, cache: 'default' }, 1);
+    await (await engineOf('sotto')).open({ ...model, cache: 'default' }, 1);
     return;
   }
   const file = await (await navigator.storage.getDirectory()).getFileHandle('model', { create: true });
@@ -72,26 +66,9 @@ globalThis.prepareLoad = async ({ engine, model }) => {
 
 /** From the private file system to a model that answers, in milliseconds; the engine's own code is in the page's cache. */
 globalThis.load = async ({ engine, model, threads }) => {
-  const { open } = await engines[engine]();
+  const { open } = await engineOf(engine);
   const begin = performance.now();
   const runner = await open(engine === 'sotto' ? { ...model, cache: 'default' } : await stored(engine, model), threads);
   const times = [performance.now() - begin];
   return { times, variant: runner.variant, wasm_bytes: await globalThis.wasmBytes() };
 };
-
-/** Called by a page that has just been opened: milliseconds since navigation began, when the first result is there. */
-globalThis.start = async ({ engine, model, work }) => {
-  const { open } = await engines[engine]();
-  const runner = await open({ ...work, ...model, kind: 'encode' }, 1);
-  if (engine === 'sotto') await runner.classify('A warm, funny and generous film.');
-  else await runner.encode(16);
-  return { times: [performance.now()], variant: runner.variant };
-};
-
-// A page opened for a first result says in its address what to run, begins at once, and tells on the console when it is
-// there: to evaluate something here meanwhile would compile the driver's own scripts in the time that is measured.
-if (location.hash.startsWith('#start=')) {
-  globalThis.started = globalThis.start(JSON.parse(decodeURIComponent(location.hash.slice(7))));
-  const tell = () => console.info('started');
-  globalThis.started.then(tell, tell); // whoever asks then is told what came, or what failed
-}

@@ -143,6 +143,8 @@ function report(line) {
 }
 
 const server = await serve({ folder: root, isolate: true, intercept: typescript });
+/** Serves a page that is isolated from nothing, as most are. */
+const ordinary = await serve({ folder: root });
 const { use } = config.projects.find((project) => project.name === options.browser);
 const args = [...(use.launchOptions.args ?? []), ...tiers[options.tier]];
 const browser = await { chromium, firefox }[options.browser].launch({
@@ -188,11 +190,11 @@ const resident = (ids, key) => ids.reduce((sum, id) => sum + 1024 * kilobytes(id
 
 // ---- One run.
 
-async function openPage(context, hash = '', { note = true } = {}) {
+async function openPage(context) {
   const page = await context.newPage();
-  if (note) await page.addInitScript({ path: `${root}tests/bench/memory.js` });
+  await page.addInitScript({ path: `${root}tests/bench/memory.js` });
   page.on('pageerror', (error) => console.error(`  ${error.message}`));
-  await page.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: hash ? 'commit' : 'load' });
+  await page.goto(`${server.url}tests/bench/page.html`);
   return page;
 }
 
@@ -224,25 +226,21 @@ async function once(c, engine, model) {
   const context = await browser.newContext();
   try {
     if (work.kind === 'start') {
-      const hash = `#start=${encodeURIComponent(JSON.stringify({ engine, model, work }))}`;
-      const first = await openPage(context, '', { note: false }).then((page) =>
-        page.goto('about:blank').then(() => page),
-      );
+      const page = await context.newPage();
+      const address = `${ordinary.url}tests/bench/start.html#${encodeURIComponent(JSON.stringify({ engine, model }))}`;
       const visit = () =>
-        downloads(first, async () => {
+        downloads(page, async () => {
           await Promise.all([
-            first.waitForEvent('console', (message) => message.text() === 'started'),
-            first.goto(`${server.url}tests/bench/page.html${hash}`, { waitUntil: 'commit' }),
+            page.waitForEvent('console', (message) => message.text() === 'started'),
+            page.goto(address, { waitUntil: 'commit' }),
           ]);
-          return first.evaluate(() => globalThis.started);
+          return page.evaluate(() => globalThis.started);
         });
-      let result = await visit();
-      if (work.visit === 'second') {
-        await first.goto('about:blank');
-        const { page_bytes, page_brotli_bytes, ...again } = await visit();
-        result = again;
-      }
-      return result;
+      const first = await visit();
+      if (work.visit === 'first') return first;
+      await page.goto('about:blank');
+      const { page_bytes, page_brotli_bytes, ...second } = await visit();
+      return second;
     }
     if (work.kind === 'load') {
       const before = await openPage(context);
@@ -344,6 +342,7 @@ try {
 } finally {
   await browser.close();
   await server.close();
+  await ordinary.close();
 }
 printTables(results, planned);
 if (failures > 0) {
