@@ -3,7 +3,7 @@
 //   node split.mjs MODULE.wasm WASM_SPLIT NM --objects FILE... --later SOURCE_OR_PATTERN...
 // MODULE.wasm.orig, with its functions' names, becomes MODULE.wasm and MODULE.later.wasm. The objects and archives are
 // all that were linked. A source is named like "io/gguf.cc": the functions that it alone defines are cut off. A pattern
-// is a regular expression of mangled names: "/Backward/".
+// is a regular expression of mangled names: "/Backward/". Anything else is a function of a library, by its whole name.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 
@@ -11,7 +11,8 @@ const [module, wasmSplit, nm, ...lists] = process.argv.slice(2);
 const between = lists.indexOf('--later');
 const [objects, later] = [lists.slice(1, between), lists.slice(between + 1)];
 const patterns = later.filter((name) => name.startsWith('/')).map((name) => new RegExp(name.slice(1, -1)));
-const sources = new Set(later.filter((name) => !name.startsWith('/')));
+const sources = new Set(later.filter((name) => name.endsWith('.cc')));
+const others = later.filter((name) => !/[/.]/.test(name));
 
 const listed = execFileSync(nm, ['--defined-only', '-A', ...objects], { encoding: 'utf8', maxBuffer: 2 ** 28 });
 const laterOnly = new Map(); // function → whether no other source defines it
@@ -31,7 +32,8 @@ const unknown = [...sources].filter((source) => !seen.has(source));
 if (unknown.length > 0) throw new Error(`There is no object of ${unknown.join(', ')}.`);
 
 const names = `${module}.later.txt`;
-fs.writeFileSync(names, [...laterOnly].flatMap(([name, cut]) => (cut ? [`${name}\n`] : [])).join(''));
+const cut = [...laterOnly].flatMap(([name, cut]) => (cut ? [name] : [])).concat(others);
+fs.writeFileSync(names, cut.map((name) => `${name}\n`).join(''));
 // Functions that are not in the module, being inlined or unused, are warned of.
 const secondary = module.replace(/\.wasm$/, '.later.wasm');
 const features = [

@@ -24,6 +24,7 @@
 #pragma clang attribute pop
 #endif
 
+#include "core/base/sort.h"
 #include "core/base/utf8.h"
 
 namespace sotto {
@@ -100,7 +101,7 @@ class MemberIndex {
     sorted_ = true;
     slots_.resize(members.size());
     for (size_t i = 0; i < slots_.size(); ++i) slots_[i] = static_cast<uint32_t>(i);
-    std::sort(slots_.begin(), slots_.end(), [&](uint32_t a, uint32_t b) {
+    HeapSort(slots_.begin(), slots_.end(), [&](uint32_t a, uint32_t b) {
       const int order = members[a].first.compare(members[b].first);
       return order != 0 ? order < 0 : a < b;
     });

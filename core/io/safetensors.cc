@@ -8,6 +8,7 @@
 #include "core/base/checked.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/sort.h"
 
 namespace sotto {
 namespace {
@@ -151,7 +152,7 @@ Status ParseMetadata(const Json& value, Metadata& metadata) {
 
 // Sorts by place and demands that each tensor begins where the one before it ends.
 Status CheckCoverage(std::vector<TensorInfo>& tensors, uint64_t data_bytes) {
-  std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+  HeapSort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
   uint64_t at = 0;
@@ -271,7 +272,7 @@ Result<SafetensorsHeader> SafetensorsHeader::Parse(std::string_view first_bytes,
     header.tensors_[i].end += header_bytes;
     header.by_name_[i] = i;
   }
-  std::sort(header.by_name_.begin(), header.by_name_.end(), [&](uint32_t a, uint32_t b) {
+  HeapSort(header.by_name_.begin(), header.by_name_.end(), [&](uint32_t a, uint32_t b) {
     return header.tensors_[a].name < header.tensors_[b].name;
   });
   return header;
@@ -434,7 +435,7 @@ Result<ShardIndex> ParseShardIndex(std::string_view text) {
     index.file_of.emplace(tensor, name);
     index.files.push_back(name);
   }
-  std::sort(index.files.begin(), index.files.end());
+  HeapSort(index.files.begin(), index.files.end());
   index.files.erase(std::unique(index.files.begin(), index.files.end()), index.files.end());
   if (index.files.size() > ShardIndex::kMaxFiles) {
     return InvalidFile(StrCat("the index names ", index.files.size(), " files; at most ",

@@ -211,7 +211,13 @@ test.describe('the engine comes in two parts', () => {
             await (await sotto.pipeline('fill-mask', '/m/fill-mask/'))(filled.input);
             await (await sotto.pipeline('feature-extraction', '/m/feature-extraction/'))('Hello', { pooling: 'mean' });
             const generate = await sotto.pipeline('text-generation', '/m/text-generation/');
-            await generate(written.input, { max_new_tokens: 4, do_sample: true, top_k: 5, top_p: 0.9, temperature: 2 });
+            await generate(written.input, {
+              max_new_tokens: 4,
+              do_sample: true,
+              top_k: 5,
+              top_p: 0.9,
+              temperature: 0.7,
+            });
           },
           [labelled, filled, written] as const,
         );
@@ -226,6 +232,21 @@ test.describe('the engine comes in two parts', () => {
       });
     });
   }
+
+  test('numbers of many digits are read by the rest', async ({ page, site }) => {
+    await site.open(page);
+    const generate = await page.evaluateHandle(() => sotto.pipeline('text-generation', '/m/text-generation/'));
+    const write = (temperature: number) =>
+      generate.evaluate(
+        (generate, [input, temperature]) =>
+          generate(input, { max_new_tokens: 8, do_sample: true, seed: 1, temperature }),
+        [written.input, temperature] as const,
+      );
+    const short = await write(0.3);
+    expect(later(site)).toEqual([]);
+    expect(await write(0.1 + 0.2)).toEqual(short); // 0.30000000000000004
+    expect(later(site)).toHaveLength(1);
+  });
 
   test('the rest that cannot be had is an error that says so', async ({ page, site }) => {
     await page.route('**/*.later.wasm', (route) => route.fulfill({ status: 404 }));
