@@ -230,6 +230,7 @@ async function once(c, engine, model) {
       const address = `${ordinary.url}tests/bench/start.html#${encodeURIComponent(JSON.stringify({ engine, model }))}`;
       const visit = () =>
         downloads(page, async () => {
+          await page.waitForTimeout(500); // the browser still makes this page, or clears the one before away
           await Promise.all([
             page.waitForEvent('console', (message) => message.text() === 'started'),
             page.goto(address, { waitUntil: 'commit' }),
