@@ -287,7 +287,10 @@ class PatientTarget implements Target {
   }
 }
 
-/** One file on its way to its target, and into the cache where there is one. */
+/** Bytes of a file that may be ahead of the cache. */
+const mostUnstored = 2 ** 20;
+
+/** One file on its way to its target, and into the cache where there is one, which the target does not wait for. */
 class Arriving {
   loaded = 0;
   readonly #entry: Entry;
@@ -300,7 +303,10 @@ class Arriving {
   #tag: string | undefined;
   #strong = false;
   #writer: CacheWriter | undefined;
+  #storing: Promise<void> = Promise.resolve();
+  #unstored = 0;
   #tooLong = false;
+  #ended = false;
 
   constructor(
     entry: Entry,
@@ -372,10 +378,11 @@ class Arriving {
     for await (const chunk of chunksOf(opened.stream, signal)) {
       const at = this.loaded;
       if (!(await this.#take(chunk))) break;
-      await this.#store(async (cache) => {
+      this.#store(async (cache) => {
         this.#writer ??= await cache.write(this.#path, at);
         await this.#writer.write(chunk as Uint8Array<ArrayBuffer>);
-      });
+      }, chunk.byteLength);
+      if (this.#unstored > mostUnstored) await this.#storing;
     }
   }
 
@@ -385,6 +392,7 @@ class Arriving {
     this.loaded = 0;
     this.#tooLong = false;
     await this.#target.begin(this.#total);
+    await this.#storing;
     await this.#writer?.abandon().catch(() => {});
     this.#writer = undefined;
   }
@@ -395,15 +403,21 @@ class Arriving {
     await this.#cache?.remove(this.#path).catch(() => {});
   }
 
-  /** The file is whole and right; gives what to note of it, if it is stored. */
-  async end(): Promise<StoredFile | undefined> {
+  /** The file is whole and right. */
+  async end(): Promise<void> {
     if (this.loaded === 0) this.#report(0, 0);
-    await this.#store(async (cache) => {
+    this.#store(async (cache) => {
       this.#writer ??= await cache.write(this.#path, this.loaded);
       await this.#writer.close();
+      this.#writer = undefined;
     });
-    this.#writer = undefined;
     await this.#target.end();
+    this.#ended = true;
+  }
+
+  /** After its end: what to note of the file once it is stored, if it can be. */
+  async stored(): Promise<StoredFile | undefined> {
+    await this.#storing;
     if (!this.#cache) return undefined;
     const { sha256, pieces } = await this.#digest.end();
     if (pieces === undefined) return undefined;
@@ -412,6 +426,8 @@ class Arriving {
 
   /** Whatever happened: what was cut off stays in the cache only where a hash can vouch for it later. */
   async leave(): Promise<void> {
+    if (this.#ended) return;
+    await this.#storing;
     if (!this.#writer) return;
     await this.#writer.abandon().catch(() => {});
     if (!this.#entry.sha256) await this.#cache?.remove(this.#path).catch(() => {});
@@ -430,18 +446,23 @@ class Arriving {
     return true;
   }
 
-  async #store(step: (cache: FileCache) => Promise<void>): Promise<void> {
-    const cache = this.#cache;
-    if (!cache) return;
-    try {
-      await step(cache);
-    } catch {
-      // A full disk, or another tab at the same file: an ordinary event. What is there goes, to make room.
-      this.#cache = undefined;
-      await this.#writer?.abandon().catch(() => {});
-      this.#writer = undefined;
-      await cache.remove(this.#path).catch(() => {});
-    }
+  /** One step after the other. */
+  #store(step: (cache: FileCache) => Promise<void>, bytes = 0): void {
+    this.#unstored += bytes;
+    this.#storing = this.#storing.then(async () => {
+      this.#unstored -= bytes;
+      const cache = this.#cache;
+      if (!cache) return;
+      try {
+        await step(cache);
+      } catch {
+        // A full disk, or another tab at the same file: an ordinary event. What is there goes, to make room.
+        this.#cache = undefined;
+        await this.#writer?.abandon().catch(() => {});
+        this.#writer = undefined;
+        await cache.remove(this.#path).catch(() => {});
+      }
+    });
   }
 }
 
@@ -455,7 +476,9 @@ export class Loader {
   readonly #progress: (event: ProgressEvent) => void;
   readonly #counts = new Map<string, { loaded: number; total: number; told?: number }>();
   #index: StoredIndex = { version: 2, listing: undefined, files: {} };
+  readonly #storing: Promise<void>[] = [];
   #saving: Promise<void> = Promise.resolve();
+  #unsaved = false;
 
   constructor(
     location: Location,
@@ -471,8 +494,17 @@ export class Loader {
     this.#progress = progress;
   }
 
-  /** Brings every file that is wanted to its target. */
+  /** Brings every file that is wanted to its target, and what came from elsewhere into the cache. */
   async load(wanted: Wanted): Promise<void> {
+    try {
+      await this.#bring(wanted);
+    } finally {
+      await Promise.all(this.#storing);
+      await this.#saving;
+    }
+  }
+
+  async #bring(wanted: Wanted): Promise<void> {
     this.#signal.throwIfAborted();
     const origin = await originOf(this.#location);
     // The origin is asked while the cache opens, unless what is stored may do.
@@ -541,7 +573,6 @@ export class Loader {
   /** All must have ended before an error goes out: nobody may write to a target afterwards. */
   async #settle<T>(loadings: readonly Promise<T>[]): Promise<T[]> {
     const outcomes = await Promise.allSettled(loadings);
-    await this.#saving;
     this.#signal.throwIfAborted();
     return outcomes.map((outcome) => {
       if (outcome.status === 'rejected') throw outcome.reason;
@@ -621,12 +652,14 @@ export class Loader {
     }
   }
 
-  /** One write after the other, each of the newest state. */
+  /** One write after the other, each of the newest state when it begins. */
   #saveIndex(origin: Origin): void {
     const { key } = origin;
     const cache = this.#cache;
-    if (!cache || key === undefined) return;
+    if (!cache || key === undefined || this.#unsaved) return;
+    this.#unsaved = true;
     this.#saving = this.#saving.then(async () => {
+      this.#unsaved = false;
       try {
         const writer = await cache.write([key, storedIndex], 0);
         await writer.write(new TextEncoder().encode(JSON.stringify(this.#index)));
@@ -746,11 +779,14 @@ export class Loader {
         }
         const why = await file.complaint();
         if (why === undefined) {
-          const stored = await file.end();
-          if (stored) {
-            this.#index.files[entry.name] = stored;
-            this.#saveIndex(origin);
-          }
+          await file.end();
+          this.#storing.push(
+            file.stored().then((stored) => {
+              if (!stored) return;
+              this.#index.files[entry.name] = stored;
+              this.#saveIndex(origin);
+            }),
+          );
           return true;
         }
         if (file.short && origin.from === 'network' && file.loaded > 0 && ++breaks <= 3) {
