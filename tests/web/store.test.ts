@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { folderCache } from '../../web/cache.ts';
+import { type FileCache, folderCache } from '../../web/cache.ts';
 import type { SottoError } from '../../web/error.ts';
 import { type Location, locate, parseManifest } from '../../web/origins.ts';
 import { type CacheMode, Loader, type ProgressEvent, type Target } from '../../web/store.ts';
@@ -12,6 +12,10 @@ class Kept implements Target {
   bytes: number[] = [];
   begun = 0;
   ended = false;
+  readonly #tell: () => void;
+  constructor(tell: () => void) {
+    this.#tell = tell;
+  }
   begin(): void {
     this.bytes = [];
     this.begun++;
@@ -23,6 +27,7 @@ class Kept implements Target {
   }
   end(): void {
     this.ended = true;
+    this.#tell();
   }
 }
 
@@ -36,6 +41,9 @@ let events: ProgressEvent[];
 
 interface Visit {
   mode?: CacheMode;
+  /** What the visit has in the cache's place. */
+  slowed?(cache: FileCache): FileCache;
+  ended?(name: string): void;
   signal?: AbortSignal;
   location?: Location;
   weights?: boolean;
@@ -50,6 +58,8 @@ let peeked: Map<string, number[]>;
 /** One visit of a page: a new loader over the same disk. */
 async function visit({
   mode = 'default',
+  slowed = (cache) => cache,
+  ended = () => {},
   signal,
   location,
   weights = true,
@@ -61,7 +71,7 @@ async function visit({
   peeked = new Map();
   const loader = new Loader(
     location ?? { kind: 'url', base: server.url },
-    folderCache(folder as unknown as FileSystemDirectoryHandle),
+    slowed(folderCache(folder as unknown as FileSystemDirectoryHandle)),
     mode,
     signal ?? new AbortController().signal,
     (event) => events.push(event),
@@ -71,7 +81,7 @@ async function visit({
     sentence,
     parts: () => parts,
     target(name, peek) {
-      const target = new Kept();
+      const target = new Kept(() => ended(name));
       kept.set(name, target);
       if (name !== parts[0]) return target;
       return {
@@ -139,6 +149,24 @@ for (const synchronous of [true, false]) {
         server.asked.map(({ name }) => name),
         ['manifest.json'],
       );
+      assert.ok(events.every(({ from }) => from === 'cache'));
+    });
+
+    test('no target waits for the cache, but the visit does', { timeout: 60_000 }, async () => {
+      const left = new Set(server.files.keys());
+      let open = () => {};
+      const opened = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      const kept = await visit({
+        slowed: (cache) => ({ ...cache, write: (path, offset) => opened.then(() => cache.write(path, offset)) }),
+        ended(name) {
+          left.delete(name);
+          if (left.size === 0) open();
+        },
+      });
+      assertWhole(kept);
+      assertWhole(await visit());
       assert.ok(events.every(({ from }) => from === 'cache'));
     });
 
