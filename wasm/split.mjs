@@ -28,8 +28,12 @@ for (const line of listed.split('\n')) {
   const cut = !/from_chars/.test(name) && (sources.has(source) || patterns.some((pattern) => pattern.test(name)));
   laterOnly.set(name, cut && laterOnly.get(name) !== false);
 }
-const unknown = [...sources].filter((source) => !seen.has(source));
-if (unknown.length > 0) throw new Error(`There is no object of ${unknown.join(', ')}.`);
+const linked = fs.readFileSync(`${module}.orig`);
+const unknown = [
+  ...[...sources].filter((source) => !seen.has(source)),
+  ...others.filter((name) => !linked.includes(name)),
+];
+if (unknown.length > 0) throw new Error(`Nothing that was linked is ${unknown.join(', ')}.`);
 
 const names = `${module}.later.txt`;
 const cut = [...laterOnly].flatMap(([name, cut]) => (cut ? [name] : [])).concat(others);
