@@ -138,8 +138,6 @@ function folderURL(address: string | URL): URL {
 }
 
 const engines = new Map<string, { engine: Engine; users: number }>();
-/** What the engines were compiled to: kept for those that start later, which need not begin with slow code again. */
-const codes = new Map<string, WebAssembly.Module>();
 
 /** The worker for these settings, started if need be. Its user calls `release` once. */
 function openEngine(options: EngineOptions, tokenizerOnly: boolean): Engine {
@@ -164,11 +162,9 @@ function openEngine(options: EngineOptions, tokenizerOnly: boolean): Engine {
   }
   const client = new Client(line.port, (busy) => line.hold(busy));
   line.failed((message) => client.break(new SottoError('worker', `The worker failed: ${message}.`)));
-  const code = codes.get(key);
-  client.call('start', { tokenizerOnly, variant, threads, assetsURL: assets?.href, code }).then(
-    (compiled) => codes.set(key, compiled),
-    () => {}, // Whoever loads something is told.
-  );
+  client.call('start', { tokenizerOnly, variant, threads, assetsURL: assets?.href }).catch(() => {
+    // Whoever loads something is told.
+  });
   const entry = {
     users: 1,
     engine: {

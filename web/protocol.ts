@@ -73,11 +73,8 @@ export interface Calls {
       variant: Variant | undefined;
       threads: number | undefined;
       assetsURL: string | undefined;
-      /** What an earlier worker with the same settings compiled. */
-      code: WebAssembly.Module | undefined;
     };
-    /** What was compiled. */
-    result: WebAssembly.Module;
+    result: undefined;
     notice: never;
   };
   load: { params: LoadParams & { task: string; dtype: string }; result: ModelFacts; notice: ProgressEvent };

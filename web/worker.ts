@@ -20,7 +20,7 @@ import {
 } from './protocol.ts';
 import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
 import type { Generated, GeneratedText } from './stream.ts';
-import { type Choice, chooseVariant, detectFeatures, isNode, type Variant } from './variants.ts';
+import { type Choice, chooseVariant, detectFeatures, isNode, type Variant, type Wish } from './variants.ts';
 
 /** The files of a build: its script, its module, and the part of the module that is loaded when it is first called. */
 type Files = [script: URL, wasm: URL, later?: URL];
@@ -60,7 +60,7 @@ interface Loaded {
   running: Set<ClassHandle>;
 }
 
-let started: Promise<Started> | undefined;
+let started: Promise<MainModule> | undefined;
 /** What runs, where it is not tokenizers alone. */
 let chosen: Choice | undefined;
 const models = new Map<Handle, Loaded>();
@@ -99,16 +99,7 @@ class PageWorker {
 }
 if (!isNode) globalThis.Worker = PageWorker as unknown as typeof Worker;
 
-interface Started {
-  module: MainModule;
-  code: WebAssembly.Module;
-}
-
-async function startModule(
-  build: keyof typeof assets,
-  { assetsURL: folder, code: compiled }: Calls['start']['params'],
-  threads = 1,
-): Promise<Started> {
+async function startModule(build: keyof typeof assets, folder: string | undefined, threads = 1): Promise<MainModule> {
   const [script, wasm, later]: Files = folder
     ? [
         new URL(`sotto-${build}.mjs`, folder),
@@ -118,12 +109,12 @@ async function startModule(
     : assets[build]();
   try {
     const [code, { default: create }] = await Promise.all([
-      compiled ?? compile(wasm),
+      compile(wasm),
       import(/* webpackIgnore: true */ /* @vite-ignore */ script.href) as Promise<{
         default(options: unknown): Promise<MainModule>;
       }>,
     ]);
-    const module = await create({
+    return await create({
       instantiateWasm(imports: WebAssembly.Imports, ready: (instance: WebAssembly.Instance, code: unknown) => void) {
         const instance = new WebAssembly.Instance(code, imports);
         ready(instance, code);
@@ -136,24 +127,23 @@ async function startModule(
         : `${script.href}#${later?.href}`,
       poolSize: threads - 1,
     });
-    return { module, code };
   } catch (cause) {
     throw new SottoError('worker', `The engine (${wasm.href}) did not start: ${(cause as Error).message}`, { cause });
   }
 }
 
-async function startEngine(params: Calls['start']['params']): Promise<Started> {
-  const choice = chooseVariant(detectFeatures(), params);
-  if (params.tokenizerOnly) return startModule('tokenizer', params);
+async function startEngine(tokenizerOnly: boolean, wish: Wish, folder: string | undefined): Promise<MainModule> {
+  const choice = chooseVariant(detectFeatures(), wish);
+  if (tokenizerOnly) return startModule('tokenizer', folder);
   chosen = choice;
-  const made = await startModule(choice.variant, params, choice.threads);
-  made.module.startThreads(choice.threads);
-  return made;
+  const module = await startModule(choice.variant, folder, choice.threads);
+  module.startThreads(choice.threads);
+  return module;
 }
 
-async function theModule(): Promise<MainModule> {
+function theModule(): Promise<MainModule> {
   if (!started) throw new SottoError('internal', 'The worker was not started.');
-  return (await started).module;
+  return started;
 }
 
 /** Lets messages in. */
@@ -461,10 +451,10 @@ function dispose(handle: Handle): void {
 }
 
 const handlers: Handlers = {
-  async start(params) {
+  async start({ tokenizerOnly, variant, threads, assetsURL }) {
     // Calls that come right behind this one wait for the module, and share its failure.
-    started = startEngine(params);
-    return (await started).code;
+    started = startEngine(tokenizerOnly, { variant, threads }, assetsURL);
+    await started;
   },
 
   async load(params, serving) {

@@ -55,24 +55,6 @@ for (const [name, mode] of Object.entries({
       expect(complaints).toEqual([]);
     });
 
-    test('starts again without fetching the engine again', async ({ page, site }) => {
-      await site.open(page);
-      const load = () =>
-        page.evaluate(async () => {
-          const classify = await sotto.pipeline('text-classification', '/m/text-classification/');
-          const [best] = await classify('What a wonderful film!');
-          await classify.dispose();
-          return best?.label;
-        });
-      const fetched = () => site.asked.filter((path) => path.endsWith('.wasm'));
-      expect(await load()).toBe(best.output[0]?.label);
-      expect(fetched()).toHaveLength(1);
-      await expect.poll(() => page.workers().length).toBe(0);
-      site.forget();
-      expect(await load()).toBe(best.output[0]?.label);
-      expect(fetched()).toEqual([]);
-    });
-
     test('streams a text token by token', async ({ page, site }) => {
       await site.open(page);
       const got = await page.evaluate(async ({ input, options }) => {
