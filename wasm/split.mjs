@@ -28,6 +28,7 @@ for (const line of listed.split('\n')) {
   const cut = !/from_chars/.test(name) && (sources.has(source) || patterns.some((pattern) => pattern.test(name)));
   laterOnly.set(name, cut && laterOnly.get(name) !== false);
 }
+for (const name of others) laterOnly.set(name, true);
 const linked = fs.readFileSync(`${module}.orig`);
 const unknown = [
   ...[...sources].filter((source) => !seen.has(source)),
@@ -36,8 +37,7 @@ const unknown = [
 if (unknown.length > 0) throw new Error(`Nothing that was linked is ${unknown.join(', ')}.`);
 
 const names = `${module}.later.txt`;
-const cut = [...laterOnly].flatMap(([name, cut]) => (cut ? [name] : [])).concat(others);
-fs.writeFileSync(names, cut.map((name) => `${name}\n`).join(''));
+fs.writeFileSync(names, [...laterOnly].flatMap(([name, cut]) => (cut ? [`${name}\n`] : [])).join(''));
 // Functions that are not in the module, being inlined or unused, are warned of.
 const secondary = module.replace(/\.wasm$/, '.later.wasm');
 const features = [
