@@ -138,6 +138,12 @@ function folderURL(address: string | URL): URL {
 }
 
 const engines = new Map<string, { engine: Engine; users: number }>();
+/**
+ * What each of them was compiled to. Nobody reads it: as long as the page's thread has it, be it as garbage of the page
+ * before, Chromium that meets the same bytes again in this process has their machine code at hand. What a worker has
+ * goes with the worker.
+ */
+const compiled = new Map<string, WebAssembly.Module | undefined>();
 
 /** The worker for these settings, started if need be. Its user calls `release` once. */
 function openEngine(options: EngineOptions, tokenizerOnly: boolean): Engine {
@@ -162,9 +168,10 @@ function openEngine(options: EngineOptions, tokenizerOnly: boolean): Engine {
   }
   const client = new Client(line.port, (busy) => line.hold(busy));
   line.failed((message) => client.break(new SottoError('worker', `The worker failed: ${message}.`)));
-  client.call('start', { tokenizerOnly, variant, threads, assetsURL: assets?.href }).catch(() => {
-    // Whoever loads something is told.
-  });
+  client.call('start', { tokenizerOnly, variant, threads, assetsURL: assets?.href }).then(
+    (code) => compiled.set(key, code),
+    () => {}, // Whoever loads something is told.
+  );
   const entry = {
     users: 1,
     engine: {

@@ -74,7 +74,8 @@ export interface Calls {
       threads: number | undefined;
       assetsURL: string | undefined;
     };
-    result: undefined;
+    /** What the engine was compiled to, where it is of use to hold it. */
+    result: WebAssembly.Module | undefined;
     notice: never;
   };
   load: { params: LoadParams & { task: string; dtype: string }; result: ModelFacts; notice: ProgressEvent };

@@ -61,6 +61,8 @@ interface Loaded {
 }
 
 let started: Promise<MainModule> | undefined;
+/** What it was compiled to. */
+let code: WebAssembly.Module | undefined;
 /** What runs, where it is not tokenizers alone. */
 let chosen: Choice | undefined;
 const models = new Map<Handle, Loaded>();
@@ -108,16 +110,17 @@ async function startModule(build: keyof typeof assets, folder: string | undefine
       ]
     : assets[build]();
   try {
-    const [code, { default: create }] = await Promise.all([
+    const [compiled, { default: create }] = await Promise.all([
       compile(wasm),
       import(/* webpackIgnore: true */ /* @vite-ignore */ script.href) as Promise<{
         default(options: unknown): Promise<MainModule>;
       }>,
     ]);
+    code = compiled;
     return await create({
       instantiateWasm(imports: WebAssembly.Imports, ready: (instance: WebAssembly.Instance, code: unknown) => void) {
-        const instance = new WebAssembly.Instance(code, imports);
-        ready(instance, code);
+        const instance = new WebAssembly.Instance(compiled, imports);
+        ready(instance, compiled);
         return instance.exports;
       },
       later: later?.href,
@@ -455,6 +458,8 @@ const handlers: Handlers = {
     // Calls that come right behind this one wait for the module, and share its failure.
     started = startEngine(tokenizerOnly, { variant, threads }, assetsURL);
     await started;
+    // Chromium alone makes something of it, and Firefox would refuse it where the page's own policy forbids WebAssembly.
+    return 'userAgentData' in navigator ? code : undefined;
   },
 
   async load(params, serving) {

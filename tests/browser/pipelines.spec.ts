@@ -76,6 +76,23 @@ for (const [name, mode] of Object.entries({
   });
 }
 
+test('a page whose own policy forbids WebAssembly leaves it to the worker', async ({ page, site }) => {
+  await site.open(page);
+  const { input, options, output } = labelled;
+  const got = await page.evaluate(
+    async ({ input, options }) => {
+      const policy = document.createElement('meta');
+      policy.httpEquiv = 'Content-Security-Policy';
+      policy.content = "script-src 'self'";
+      document.head.append(policy);
+      const classify = await sotto.pipeline('text-classification', '/m/text-classification/');
+      return classify(input, options as { top_k: null });
+    },
+    { input, options },
+  );
+  expect(got.map(({ label }) => label)).toEqual(output.map(({ label }) => label));
+});
+
 test('a GGUF file, by its address and as a file that the user picked, writes what its folder does', async ({
   page,
   site,
