@@ -1,7 +1,7 @@
 #include "core/ops/ops.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <string_view>
 
@@ -372,25 +372,28 @@ std::vector<Tensor> Split(Context& ctx, const Tensor& x, std::span<const int64_t
     return out;
   }
   const int64_t rows = x.elements() / all;
-  int64_t at = 0;
   for (size_t p = 0; p < widths.size(); ++p) {
-    const int64_t columns = widths[p];
-    Tensor y = ctx.New(x.shape().WithLast(columns * groups));
-    if (!y) return out;
-    for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(y.f32() + r * columns, x.f32() + r * all + at,
-                  static_cast<size_t>(columns) * sizeof(float));
+    out[p] = ctx.New(x.shape().WithLast(widths[p] * groups));
+    if (!ctx.ok()) return out;
+  }
+  // A thread for so many values at least.
+  constexpr int64_t kGrain = 16384;
+  ParallelFor(ctx.pool(), rows, kGrain / all + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* from = x.f32() + r * all;
+      for (size_t p = 0; p < widths.size(); from += widths[p++])
+        std::copy_n(from, widths[p], out[p].f32() + r * widths[p]);
     }
-    if (Taped(ctx, x)) {
-      ctx.tape()->Record(y, [=](Context& c, const Tensor& dy) {
-        float* dx = GradOf(c, x);
-        for (int64_t r = 0; dx != nullptr && r < rows; ++r) {
-          Axpy(dy.f32() + r * columns, 1, dx + r * all + at, columns, nullptr);
-        }
-      });
-    }
-    at += columns;
-    out[p] = std::move(y);
+  });
+  int64_t at = 0;
+  for (size_t p = 0; p < widths.size() && Taped(ctx, x); ++p) {
+    ctx.tape()->Record(out[p], [=, columns = widths[p]](Context& c, const Tensor& dy) {
+      float* dx = GradOf(c, x);
+      for (int64_t r = 0; dx != nullptr && r < rows; ++r) {
+        Axpy(dy.f32() + r * columns, 1, dx + r * all + at, columns, nullptr);
+      }
+    });
+    at += widths[p];
   }
   return out;
 }
