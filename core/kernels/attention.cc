@@ -688,39 +688,41 @@ RoundedHead RoundHead(const AttentionArgs& a, const Block& block, int64_t kv, fl
 
 void AttendPacked(const AttentionArgs& args, ThreadPool* pool) {
   const AttentionArgs* a = &args;
-  const int64_t parts = (args.queries + kPartQueries - 1) / kPartQueries;
-  ParallelFor(pool, args.batch * args.kv_heads * parts, 1,
-              [=](int64_t begin, int64_t end) HWY_ATTR {
-                const int64_t group = a->heads / a->kv_heads, tiles = Tiles::Floats(a->dim);
-                const Scratch scratch(tiles + PreparedFloats(*a));
-                for (int64_t t = begin; t < end; ++t) {
-                  const int64_t first = t % parts * kPartQueries, kv = t / parts % a->kv_heads,
-                                batch = t / parts / a->kv_heads,
-                                count = std::min(kPartQueries, a->queries - first);
-                  const Block part = MakeBlock(*a, batch, kv * group, first, count);
-                  AttentionArgs plain = *a;
-                  RoundedHead rounded{};
-                  if (float* rows = scratch.data()) {
-                    rows += tiles;
-                    if (a->packed_k.dtype == DType::kI8) {
-                      rounded = RoundHead(*a, part, kv, rows);
-                    } else {
-                      UnpackHead(*a, part, kv, rows);
-                      plain.k = {rows, 0, a->dim, 0};
-                      plain.v = {rows + a->keys * a->dim, 0, a->dim, 0};
-                      plain.packed_k = plain.packed_v = {};
-                    }
-                  }
-                  for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-                    for (int64_t i = first; i < first + count; i += kWidth) {
-                      AttendQueries(plain, batch, head, i, std::min(kWidth, first + count - i),
-                                    rounded.keys != nullptr ? &rounded : nullptr, scratch.data());
-                    }
-                  }
-                }
-              });
+  const int64_t parts = (args.queries + kPartQueries - 1) / kPartQueries,
+                rows = args.batch * args.kv_heads;
+  ParallelFor(pool, rows * parts, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
+    const int64_t group = a->heads / a->kv_heads, tiles = Tiles::Floats(a->dim);
+    const Scratch scratch(tiles + PreparedFloats(*a));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t first = (parts - 1 - t / rows) * kPartQueries, kv = t % rows % a->kv_heads,
+                    batch = t % rows / a->kv_heads,
+                    count = std::min(kPartQueries, a->queries - first);
+      const Block part = MakeBlock(*a, batch, kv * group, first, count);
+      AttentionArgs plain = *a;
+      RoundedHead rounded{};
+      if (float* prepared = scratch.data()) {
+        prepared += tiles;
+        if (a->packed_k.dtype == DType::kI8) {
+          rounded = RoundHead(*a, part, kv, prepared);
+        } else {
+          UnpackHead(*a, part, kv, prepared);
+          plain.k = {prepared, 0, a->dim, 0};
+          plain.v = {prepared + a->keys * a->dim, 0, a->dim, 0};
+          plain.packed_k = plain.packed_v = {};
+        }
+      }
+      for (int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+        for (int64_t i = first; i < first + count; i += kWidth) {
+          AttendQueries(plain, batch, head, i, std::min(kWidth, first + count - i),
+                        rounded.keys != nullptr ? &rounded : nullptr, scratch.data());
+        }
+      }
+    }
+  });
 }
 
+// Where queries see only what is before them, the last have the most to do: they go first, so that
+// threads end together.
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
   if (args.batch <= 0 || args.heads <= 0 || args.kv_heads <= 0 || args.queries <= 0) return;
   const AttentionArgs* a = &args;
@@ -735,11 +737,11 @@ void Attention(const AttentionArgs& args, ThreadPool* pool) {
     return;
   }
   if (args.packed_k.data != nullptr) return AttendPacked(args, pool);
-  const int64_t blocks = (args.queries + kWidth - 1) / kWidth;
-  ParallelFor(pool, args.batch * args.heads * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
+  const int64_t blocks = (args.queries + kWidth - 1) / kWidth, rows = args.batch * args.heads;
+  ParallelFor(pool, rows * blocks, 1, [=](int64_t begin, int64_t end) HWY_ATTR {
     const Scratch scratch(Tiles::Floats(a->dim));
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t row = t / blocks, first = t % blocks * kWidth;
+      const int64_t row = t % rows, first = (blocks - 1 - t / rows) * kWidth;
       AttendQueries(*a, row / a->heads, row % a->heads, first, std::min(kWidth, a->queries - first),
                     nullptr, scratch.data());
     }
@@ -922,6 +924,8 @@ HWY_EXPORT(AttentionBackward);
 HWY_EXPORT(PackRowsF16);
 HWY_EXPORT(PackRowsI8);
 
+// Where queries see only what is before them, the last have the most to do: they go first, so that
+// threads end together.
 void Attention(const AttentionArgs& args, ThreadPool* pool) {
   HWY_DYNAMIC_DISPATCH(Attention)(args, pool);
 }
