@@ -32,6 +32,8 @@ export interface ProgressEvent {
  * - `only-if-cached`: the same, and nothing is ever fetched
  * - `reload`: everything is fetched anew, and stored
  * - `no-store`: everything is fetched anew, and nothing is stored
+ *
+ * A model is stored while it loads; a small one a tenth of a second later, and at the latest when it is disposed of.
  */
 export type CacheMode = 'default' | 'force-cache' | 'only-if-cached' | 'reload' | 'no-store';
 
@@ -288,7 +290,21 @@ class PatientTarget implements Target {
 }
 
 /** Bytes of a file that may be ahead of the cache. */
-const mostUnstored = 2 ** 20;
+const mostUnstored = 4 * 2 ** 20;
+
+/** Holds back what would be written to the cache. */
+interface Gate {
+  readonly opened: Promise<void>;
+  open(): void;
+}
+
+function gate(): Gate {
+  let open!: () => void;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
 
 /** One file on its way to its target, and into the cache where there is one, which the target does not wait for. */
 class Arriving {
@@ -303,7 +319,8 @@ class Arriving {
   #tag: string | undefined;
   #strong = false;
   #writer: CacheWriter | undefined;
-  #storing: Promise<void> = Promise.resolve();
+  readonly #gate: Gate;
+  #storing: Promise<void>;
   #unstored = 0;
   #tooLong = false;
   #ended = false;
@@ -313,12 +330,15 @@ class Arriving {
     target: Target,
     cache: FileCache | undefined,
     path: readonly string[],
+    gate: Gate,
     report: (loaded: number, total: number | undefined) => void,
   ) {
     this.#entry = entry;
     this.#target = target;
     this.#cache = cache;
     this.#path = path;
+    this.#gate = gate;
+    this.#storing = gate.opened;
     this.#report = report;
     this.#total = entry.bytes;
     this.#digest = this.#newDigest();
@@ -378,23 +398,25 @@ class Arriving {
     for await (const chunk of chunksOf(opened.stream, signal)) {
       const at = this.loaded;
       if (!(await this.#take(chunk))) break;
-      this.#store(async (cache) => {
+      this.#enqueue(async (cache) => {
         this.#writer ??= await cache.write(this.#path, at);
         await this.#writer.write(chunk as Uint8Array<ArrayBuffer>);
       }, chunk.byteLength);
-      if (this.#unstored > mostUnstored) await this.#storing;
+      if (this.#unstored > mostUnstored) await this.#store();
     }
   }
 
   /** Begins anew. */
   async restart(): Promise<void> {
+    if (this.loaded > 0) {
+      await this.#store();
+      await this.#writer?.abandon().catch(() => {});
+      this.#writer = undefined;
+    }
     this.#digest = this.#newDigest();
     this.loaded = 0;
     this.#tooLong = false;
     await this.#target.begin(this.#total);
-    await this.#storing;
-    await this.#writer?.abandon().catch(() => {});
-    this.#writer = undefined;
   }
 
   /** Begins anew, for what is there is worth nothing. */
@@ -406,7 +428,7 @@ class Arriving {
   /** The file is whole and right. */
   async end(): Promise<void> {
     if (this.loaded === 0) this.#report(0, 0);
-    this.#store(async (cache) => {
+    this.#enqueue(async (cache) => {
       this.#writer ??= await cache.write(this.#path, this.loaded);
       await this.#writer.close();
       this.#writer = undefined;
@@ -415,7 +437,7 @@ class Arriving {
     this.#ended = true;
   }
 
-  /** After its end: what to note of the file once it is stored, if it can be. */
+  /** After its end: what to note of the file once the gate is open and it is stored, if it can be. */
   async stored(): Promise<StoredFile | undefined> {
     await this.#storing;
     if (!this.#cache) return undefined;
@@ -427,7 +449,7 @@ class Arriving {
   /** Whatever happened: what was cut off stays in the cache only where a hash can vouch for it later. */
   async leave(): Promise<void> {
     if (this.#ended) return;
-    await this.#storing;
+    await this.#store();
     if (!this.#writer) return;
     await this.#writer.abandon().catch(() => {});
     if (!this.#entry.sha256) await this.#cache?.remove(this.#path).catch(() => {});
@@ -446,8 +468,14 @@ class Arriving {
     return true;
   }
 
-  /** One step after the other. */
-  #store(step: (cache: FileCache) => Promise<void>, bytes = 0): void {
+  /** Stores all that has come. */
+  #store(): Promise<void> {
+    this.#gate.open();
+    return this.#storing;
+  }
+
+  /** One step after the other, once the gate is open. */
+  #enqueue(step: (cache: FileCache) => Promise<void>, bytes = 0): void {
     this.#unstored += bytes;
     this.#storing = this.#storing.then(async () => {
       this.#unstored -= bytes;
@@ -476,6 +504,7 @@ export class Loader {
   readonly #progress: (event: ProgressEvent) => void;
   readonly #counts = new Map<string, { loaded: number; total: number; told?: number }>();
   #index: StoredIndex = { version: 2, listing: undefined, files: {} };
+  readonly #gate = gate();
   readonly #storing: Promise<void>[] = [];
   #saving: Promise<void> = Promise.resolve();
   #unsaved = false;
@@ -494,14 +523,24 @@ export class Loader {
     this.#progress = progress;
   }
 
-  /** Brings every file that is wanted to its target, and what came from elsewhere into the cache. */
+  /** Brings every file that is wanted to its target. `store` comes next. */
   async load(wanted: Wanted): Promise<void> {
     try {
       await this.#bring(wanted);
-    } finally {
-      await Promise.all(this.#storing);
-      await this.#saving;
+    } catch (error) {
+      await this.store();
+      throw error;
     }
+  }
+
+  /**
+   * Puts what came from elsewhere into the cache. Where that is much, it has begun by itself; a small model is not kept
+   * waiting for the disk.
+   */
+  async store(): Promise<void> {
+    this.#gate.open();
+    await Promise.all(this.#storing);
+    await this.#saving;
   }
 
   async #bring(wanted: Wanted): Promise<void> {
@@ -757,7 +796,7 @@ export class Loader {
   async #fromOrigin(origin: Origin, entry: Entry, target: Target): Promise<boolean> {
     const path = origin.key === undefined ? undefined : pathOf(origin.key, entry.name);
     let fresh = this.#mode === 'reload' || this.#mode === 'no-store' || this.#index.files[entry.name] !== undefined;
-    const file = new Arriving(entry, target, path && this.#cache, path ?? [], (loaded, total) =>
+    const file = new Arriving(entry, target, path && this.#cache, path ?? [], this.#gate, (loaded, total) =>
       this.#report(entry.name, loaded, total, origin.from),
     );
     try {

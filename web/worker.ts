@@ -18,7 +18,7 @@ import {
   type ThreadWish,
   type TokenizerFacts,
 } from './protocol.ts';
-import { Loader, type Peek, type ProgressEvent, type Target } from './store.ts';
+import { Loader, type Peek, type ProgressEvent, type Target, type Wanted } from './store.ts';
 import type { Generated, GeneratedText } from './stream.ts';
 import { type Choice, chooseVariant, detectFeatures, isNode, type Variant, type Wish } from './variants.ts';
 
@@ -337,9 +337,28 @@ class Texts {
   }
 }
 
-function loaderOf({ location, cache }: LoadParams, serving: Serving<'load' | 'loadTokenizer'>): Loader {
+/** What has loaded, but may not be stored yet. */
+const loaders = new Set<Loader>();
+/** Milliseconds after loading: a first text goes before the disk. */
+const storeAfter = 100;
+
+/** Stores what has loaded, now. */
+async function storeAll(): Promise<void> {
+  await Promise.all([...loaders].map((loader) => loader.store().finally(() => loaders.delete(loader))));
+}
+
+/** Loads files. They are stored soon afterwards. */
+async function loadFiles(
+  { location, cache }: LoadParams,
+  serving: Serving<'load' | 'loadTokenizer'>,
+  wanted: Wanted,
+): Promise<void> {
+  await storeAll(); // It may be the same model once more.
   const notice = (event: ProgressEvent) => serving.notice(event);
-  return new Loader(location, openCache(), cache, serving.signal, notice);
+  const loader = new Loader(location, openCache(), cache, serving.signal, notice);
+  await loader.load(wanted);
+  loaders.add(loader);
+  setTimeout(storeAll, storeAfter);
 }
 
 /** Loads a model. */
@@ -353,8 +372,7 @@ async function loadModel(params: Calls['load']['params'], serving: Serving<'load
     return incoming;
   };
   try {
-    const loader = loaderOf(params, serving);
-    await loader.load({
+    await loadFiles(params, serving, {
       weights: true,
       sentence: params.task === 'feature-extraction',
       parts: () => incoming?.weights.parts() ?? [],
@@ -402,8 +420,7 @@ async function loadTokenizer(params: LoadParams, serving: Serving<'loadTokenizer
     throw new SottoError('unsupported', 'A GGUF file has its tokenizer within: load it with pipeline().');
   }
   const texts = new Texts();
-  const loader = loaderOf(params, serving);
-  await loader.load({ weights: false, target: (name) => texts.target(name) });
+  await loadFiles(params, serving, { weights: false, target: (name) => texts.target(name) });
   const module = await theModule();
   serving.signal.throwIfAborted();
   const files = new module.Files();
@@ -558,8 +575,9 @@ const handlers: Handlers = {
     return enter(() => tokenizer.decode(ids, skipSpecial));
   },
 
-  dispose({ handle }) {
+  async dispose({ handle }) {
     dispose(handle);
+    await storeAll(); // This may be the worker's end.
   },
 };
 

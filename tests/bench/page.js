@@ -56,7 +56,8 @@ async function perform(runner, work, budget) {
 /** Puts the model where the next page finds it, as an application would: in the origin's private file system. */
 globalThis.prepareLoad = async ({ engine, model }) => {
   if (engine === 'sotto') {
-    await (await engineOf('sotto')).open({ ...model, cache: 'default' }, 1);
+    const runner = await (await engineOf('sotto')).open({ ...model, cache: 'default' }, 1);
+    await runner.dispose(); // now it is stored
     return;
   }
   const file = await (await navigator.storage.getDirectory()).getFileHandle('model', { create: true });

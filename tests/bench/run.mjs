@@ -239,6 +239,7 @@ async function once(c, engine, model) {
         });
       const first = await visit();
       if (work.visit === 'first') return first;
+      await page.waitForTimeout(500); // a visitor stays so long; what is stored meanwhile, is there next time
       await page.goto('about:blank');
       const { page_bytes, page_brotli_bytes, ...second } = await visit();
       return second;

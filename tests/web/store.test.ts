@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import { type FileCache, folderCache } from '../../web/cache.ts';
 import type { SottoError } from '../../web/error.ts';
 import { type Location, locate, parseManifest } from '../../web/origins.ts';
@@ -44,6 +44,8 @@ interface Visit {
   /** What the visit has in the cache's place. */
   slowed?(cache: FileCache): FileCache;
   ended?(name: string): void;
+  /** Once everything is at its target, before it is stored. */
+  loaded?(): void;
   signal?: AbortSignal;
   location?: Location;
   weights?: boolean;
@@ -60,6 +62,7 @@ async function visit({
   mode = 'default',
   slowed = (cache) => cache,
   ended = () => {},
+  loaded = () => {},
   signal,
   location,
   weights = true,
@@ -103,6 +106,8 @@ async function visit({
       };
     },
   });
+  loaded();
+  await loader.store();
   for (const [name, target] of kept) if (!target.ended) kept.delete(name);
   return kept;
 }
@@ -168,6 +173,28 @@ for (const synchronous of [true, false]) {
       assertWhole(kept);
       assertWhole(await visit());
       assert.ok(events.every(({ from }) => from === 'cache'));
+    });
+
+    test('a small model is not written before it is whole, a large one meanwhile', async () => {
+      const write = mock.fn((cache: FileCache, ...where: Parameters<FileCache['write']>) => cache.write(...where));
+      const writes = async () => {
+        let before = 0;
+        write.mock.resetCalls();
+        await visit({
+          slowed: (cache) => ({ ...cache, write: (path, offset) => write(cache, path, offset) }),
+          loaded() {
+            before = write.mock.callCount();
+          },
+        });
+        return [before, write.mock.callCount() - before];
+      };
+      const [before, after] = await writes();
+      assert.equal(before, 0);
+      assert.ok((after ?? 0) >= server.files.size);
+      server.files.set(weights, noise(9 * 2 ** 20, 5));
+      const [meanwhile] = await writes();
+      assert.ok((meanwhile ?? 0) > 0);
+      assertWhole(await visit());
     });
 
     test('without a network the stored model serves as it is', async () => {

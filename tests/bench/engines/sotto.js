@@ -45,6 +45,7 @@ export async function open({ url, task, kind, precision, m, k, n, variant: wante
       const [best] = await run(text);
       if (typeof best.label !== 'string') throw new Error('the classifier gave no label');
     },
+    dispose: () => run.dispose(),
   };
 }
 
